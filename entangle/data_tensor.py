@@ -1,0 +1,417 @@
+r"""The data tensor: a weighted sum of product states, one term a sample, never dense.
+
+.. math:: D = \frac{1}{M} \sum_m w_m\, \phi(x_{m1}) \otimes \cdots \otimes \phi(x_{mN})
+
+The weights decide which question is asked. Labels +-1: is the *task* suitable for a local
+network? All ones: the data themselves. A trained network's outputs: that network's own
+entanglement. Weights with several columns give D a label axis.
+
+The label axis goes to the larger side of a cut, as the root of a tree network does; where both
+sides are equal, to the side without feature 0.
+
+Source: Alexander et al. 2023, arXiv:2303.11249, equation of the empirical data tensor. The
+label axis for more than two classes is ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import opt_einsum
+import psutil
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from entangle.axes import LabelWeights, LocalVectors
+from entangle.embedding import Embedding, local_vectors, resolve_embedding
+from entangle.errors import DegenerateStateError, InputError, PartitionError
+from entangle.gram import check_memory, gram_product, row_kronecker
+from entangle.partition import CanonicalTree, Node, Partition
+from entangle.samples import as_sample_tensor
+from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
+from entangle.sweep import Subtree, SweepPlan, cut_spectra, matrices_needed
+
+__all__ = ["DataTensor"]
+
+DENSE_ELEMENTS = 2**20  # tensors of at most so many elements are made dense: exact and quick
+CHUNK_BYTES = 2**27  # of block vectors at a time while a dense tensor is summed
+
+
+class DataTensor:
+    """Weighted sum of product states, one for each sample.
+
+    Parameters
+    ----------
+    X
+        Feature values, shape ``(samples, features)``: array, tensor, nested list or data frame
+        of finite numbers; at least two features.
+    weights
+        One real number a sample, shape ``(samples,)``, or one a sample and label, shape
+        ``(samples, labels)``. Default: all ones.
+    embedding
+        Name, or callable from ``(samples, features)`` to ``(samples, features, local)``.
+        "trigonometric" is the published one, with theta 0.085 on the values as they are.
+    device
+        Where to work. Default: the device of ``X`` if it is a tensor, else the CPU.
+
+    Attributes
+    ----------
+    vectors
+        Local vectors, normalised, shape ``(features, local, samples)``, float64.
+    weights
+        Shape ``(samples, labels)``, float64, including the lengths of the local vectors up to
+        ``exp(log_scale)``.
+    log_scale
+        Logarithm of the factor left out of ``weights``.
+
+    Raises
+    ------
+    InputError
+        If values or weights are not finite numbers of fitting shape, or all weights are 0.
+
+    Examples
+    --------
+    >>> from entangle import DataTensor, Partition, entanglement_entropy
+    >>> from entangle.embedding import Trigonometric
+    >>> bell = DataTensor([[0, 0], [1, 1]], embedding=Trigonometric(theta=0.5))
+    >>> round(entanglement_entropy(bell, Partition([0], 2)), 6)  # ln 2
+    0.693147
+    """
+
+    vectors: LocalVectors
+    weights: LabelWeights
+
+    def __init__(
+        self,
+        X: ArrayLike | Tensor,
+        weights: ArrayLike | Tensor | None = None,
+        embedding: str | Embedding = "trigonometric",
+        device: torch.device | str | None = None,
+    ) -> None:
+        values = as_sample_tensor(X, device)
+        self.embedding = resolve_embedding(embedding)
+        vectors, lengths = local_vectors(values, self.embedding)
+        given = _label_weights(weights, values)
+        log_length = lengths.log().sum(dim=1)
+        used = given.abs().sum(dim=1) > 0
+        self.log_scale = float(log_length[used].max())
+        self.vectors = vectors
+        self.weights = given * (log_length - self.log_scale).exp()[:, None]
+
+    @classmethod
+    def from_labels(
+        cls,
+        X: ArrayLike | Tensor,
+        y: ArrayLike | Tensor,
+        embedding: str | Embedding = "trigonometric",
+        device: torch.device | str | None = None,
+    ) -> DataTensor:
+        """Build the data tensor of a classification task.
+
+        Parameters
+        ----------
+        X
+            Feature values, shape ``(samples, features)``.
+        y
+            Class of each sample, shape ``(samples,)``: numbers or text. Two classes become
+            weights -1 (first in sorted order) and +1; more become a label axis.
+        embedding, device
+            As for the class.
+
+        Raises
+        ------
+        InputError
+            If there is only one class, or the lengths differ.
+        """
+        labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+        if labels.ndim != 1:
+            raise InputError(f"y holds one class a sample, shape (samples,), got {labels.shape}")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise InputError("y has NaN or infinite labels; drop those samples")
+        classes, codes = np.unique(labels, return_inverse=True)
+        if classes.size < 2:
+            raise InputError(
+                f"labels need at least two classes, got {classes.size}; leave the labels out "
+                "(DataTensor(X)) to measure the data alone"
+            )
+        if classes.size == 2:
+            return cls(X, 2.0 * codes - 1.0, embedding, device)
+        return cls(X, np.eye(classes.size)[codes], embedding, device)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of terms."""
+        return self.vectors.shape[2]
+
+    @property
+    def n_features(self) -> int:
+        """Number of feature axes."""
+        return self.vectors.shape[0]
+
+    @property
+    def local_dim(self) -> int:
+        """Length d of a local vector."""
+        return self.vectors.shape[1]
+
+    @property
+    def n_labels(self) -> int:
+        """Length of the label axis; 1 means there is none."""
+        return self.weights.shape[1]
+
+    def __repr__(self) -> str:
+        return (
+            f"DataTensor({self.n_samples} samples, {self.n_features} features of dimension "
+            f"{self.local_dim}, {self.n_labels} label weight{'s' * (self.n_labels > 1)})"
+        )
+
+    # -- the whole tensor ------------------------------------------------------------------
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the dense tensor is small enough to be the quickest and most exact route."""
+        return self.n_features * math.log(self.local_dim) <= math.log(
+            DENSE_ELEMENTS / self.n_labels
+        )
+
+    def to_dense(self) -> Tensor:
+        """All elements, shape ``(local,) * features``, then ``(labels,)`` if there are several.
+
+        Raises
+        ------
+        MemoryLimitError
+            If that is more than the available memory.
+        """
+        exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
+        check_memory(16 * 2.0 ** min(exponent, 1000), _available_memory(self), "a dense tensor")
+        return self._dense * math.exp(self.log_scale)
+
+    @functools.cached_property
+    def _dense(self) -> Tensor:
+        """Elements up to ``exp(log_scale)``; two halves of the features meet in one product."""
+        half = self.n_features // 2
+        rows, columns = self.local_dim**half, self.local_dim ** (self.n_features - half)
+        chunk = max(1, CHUNK_BYTES // (8 * (rows + columns * (1 + self.n_labels))))
+        total = self.vectors.new_zeros(rows, columns, self.n_labels)
+        for begin in range(0, self.n_samples, chunk):
+            here = slice(begin, begin + chunk)
+            left = row_kronecker(self.vectors[:half, :, here])
+            right = row_kronecker(self.vectors[half:, :, here])
+            term = opt_einsum.contract(
+                "mr,mc,ml->rcl", left, right, self.weights[here], optimize=[(1, 2), (0, 1)]
+            )
+            total += term
+        shape = (self.local_dim,) * self.n_features
+        shape += (self.n_labels,) if self.n_labels > 1 else ()
+        return (total / self.n_samples).reshape(shape)
+
+    @functools.cached_property
+    def _gram_total(self) -> tuple[float, float]:
+        """Squared norm times squared number of samples, and its rounding (as a share of it)."""
+        terms = gram_product(self.vectors) * (self.weights @ self.weights.T)
+        total, magnitude = float(terms.sum()), float(terms.abs().sum())
+        unit = torch.finfo(terms.dtype).eps * (self.n_features + self.n_samples)
+        if total <= 100 * unit * magnitude:
+            raise DegenerateStateError(
+                f"the weighted samples cancel: their sum has squared norm {total:.3g} beside "
+                f"terms of {magnitude:.3g}, which is rounding; look for rows repeated with "
+                "opposite weights, or pass other weights"
+            )
+        return total, unit * magnitude / total
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of D."""
+        if self.is_small:
+            return float(self._dense.norm()) * math.exp(self.log_scale)
+        return math.sqrt(self._gram_total[0]) / self.n_samples * math.exp(self.log_scale)
+
+    # -- cuts ------------------------------------------------------------------------------
+
+    def schmidt_values(self, partition: Partition) -> Tensor:
+        """Singular values of D with the block of ``partition`` as rows, descending.
+
+        Parameters
+        ----------
+        partition
+            Cut of the features.
+
+        Returns
+        -------
+        Tensor
+            At most ``min(rows, columns, samples)`` values, float64, not normalised. Where the
+            dense tensor would be larger than 2^20 elements they are roots of eigenvalues, and
+            those below about 1e-8 of the largest are rounding.
+
+        Raises
+        ------
+        PartitionError
+            If ``partition`` was made for another number of features.
+        DegenerateStateError
+            If the samples cancel.
+        """
+        weights, total = self._cut_weights(partition)
+        values = np.sqrt(weights * total) * math.exp(self.log_scale)
+        return torch.from_numpy(values).to(self.vectors.device)
+
+    def _cut_weights(self, partition: Partition) -> tuple[np.ndarray, float]:
+        """Squared Schmidt values over their total, and that total (up to the scale)."""
+        if partition.n_features != self.n_features:
+            raise PartitionError(
+                f"partition cuts {partition.n_features} features, the data tensor has "
+                f"{self.n_features}; build it with canonical_partitions({self.n_features})"
+            )
+        rows, columns = self._sides(partition)
+        if self.is_small:
+            return self._dense_weights(rows)
+        total, rounding = self._gram_total
+        self._check_samples(10)
+        outside = gram_product(self.vectors[columns]) * (self.weights @ self.weights.T)
+        if self.local_dim ** min(len(rows), 64) <= self.n_samples:
+            block = row_kronecker(self.vectors[rows])
+            found = density_spectrum(block.T @ (outside @ block), total, math.inf, rounding)
+        else:
+            inside = gram_product(self.vectors[rows])
+            found = gram_spectrum(inside, outside, total, math.inf, 0.0, rounding)
+        return found.weights, total / self.n_samples**2
+
+    def _sides(self, partition: Partition) -> tuple[Tensor, Tensor]:
+        """Features of the side without the label axis, and of the other."""
+        block, complement = partition.block, partition.complement
+        if (block.size, block[0]) > (complement.size, complement[0]):
+            block, complement = complement, block
+        device = self.vectors.device
+        return torch.tensor(block, device=device), torch.tensor(complement, device=device)
+
+    def _dense_weights(self, rows: Tensor) -> tuple[np.ndarray, float]:
+        axes = [int(axis) for axis in rows]
+        matrix = self._dense.movedim(axes, list(range(len(axes))))
+        values = torch.linalg.svdvals(matrix.reshape(self.local_dim ** len(axes), -1))
+        total = float((values**2).sum())
+        largest = float(self.weights.abs().max())
+        if total <= (torch.finfo(values.dtype).eps * self.n_features * largest) ** 2:
+            raise DegenerateStateError(
+                f"the weighted samples cancel: their mean has norm {math.sqrt(total):.3g} beside "
+                f"weights of up to {largest:.3g}, which is rounding; look for rows repeated with "
+                "opposite weights, or pass other weights"
+            )
+        return (values**2 / total).cpu().numpy(), total
+
+    def canonical_spectra(
+        self,
+        tree: CanonicalTree,
+        deepest: int,
+        tolerance: float,
+        executor: Executor | None = None,
+        max_memory: float | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> dict[Node, CutSpectrum]:
+        """Spectra of every canonical cut down to a level, from one shared walk.
+
+        Parameters
+        ----------
+        tree
+            Canonical tree over the features.
+        deepest
+            Lowest level wanted.
+        tolerance
+            Wanted entropy error bound of each cut, in nats.
+        executor
+            Runs subtrees in parallel.
+        max_memory
+            Bytes the walk may use. Default: the memory that is free now.
+        advance
+            Called with the number of cuts finished since its last call.
+
+        Raises
+        ------
+        MemoryLimitError
+            Before anything large is allocated.
+        """
+        nodes = [node for node in tree.nodes if node.level <= deepest]
+        if self.is_small:
+            found = {}
+            for node in nodes:
+                weights, _ = self._cut_weights(tree.partition(node))
+                rounding = len(weights) * torch.finfo(torch.float64).eps
+                found[node] = CutSpectrum(weights, rounding, float(len(weights)))
+                advance(1)
+            return found
+        self._check_samples(matrices_needed(tree.root), max_memory)
+        total, rounding = self._gram_total
+        halves = tree.root.children
+        # Of two halves the smaller is the row side: the label axis is with the larger.
+        twin = max(halves, key=lambda node: (node.size, node.start)) if len(halves) == 2 else None
+        order = torch.tensor(tree.order, device=self.vectors.device)
+        plan = SweepPlan(
+            total, rounding, tolerance, deepest, twin,
+            self.n_features, self.local_dim, self.n_labels,
+        )  # fmt: skip
+        root = Subtree(tree.root, self.vectors[order], self.weights @ self.weights.T)
+        spectra = cut_spectra(root, plan, executor, advance)
+        if twin is not None and twin in nodes:
+            other = halves[0] if twin is halves[1] else halves[1]
+            spectra[twin.start, twin.stop] = spectra[other.start, other.stop]
+        return {node: spectra[node.start, node.stop] for node in nodes}
+
+    def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
+        """Refuse if so many samples x samples matrices do not fit in memory."""
+        available = _available_memory(self) if max_memory is None else max_memory
+        what = f"the Gram matrices of {self.n_samples} samples ({n_matrices} at a time)"
+        check_memory(8.0 * n_matrices * self.n_samples**2, available, what)
+
+    # -- other libraries -------------------------------------------------------------------
+
+    def to_quimb(self):
+        """Return a quimb ``TensorNetwork``: one tensor a feature, tied at a hyper index.
+
+        Feature n has the index ``k{n}``, the label axis ``label``, the samples ``sample``.
+        """
+        import quimb.tensor  # 0.9 s; only this method needs it
+
+        qtn: Any = quimb.tensor
+
+        scale = math.exp(self.log_scale) / self.n_samples
+        tensors = [
+            qtn.Tensor(vectors.cpu().numpy(), inds=(f"k{n}", "sample"), tags={f"I{n}"})
+            for n, vectors in enumerate(self.vectors)
+        ]
+        weights = (self.weights * scale).cpu().numpy()
+        several = self.n_labels > 1
+        data, inds = (weights, ("sample", "label")) if several else (weights[:, 0], ("sample",))
+        return qtn.TensorNetwork([*tensors, qtn.Tensor(data, inds=inds, tags={"WEIGHTS"})])
+
+
+def _label_weights(weights: ArrayLike | Tensor | None, values: Tensor) -> Tensor:
+    """Weights as ``(samples, labels)``, checked."""
+    n_samples = values.shape[0]
+    if weights is None:
+        return values.new_ones(n_samples, 1)
+    given = (
+        weights.detach() if isinstance(weights, Tensor) else torch.as_tensor(np.asarray(weights))
+    )
+    given = given.to(values)
+    if given.ndim == 1:
+        given = given[:, None]
+    if given.ndim != 2 or given.shape[0] != n_samples or given.shape[1] < 1:
+        raise InputError(
+            f"weights have shape (samples,) or (samples, labels) with {n_samples} samples, got "
+            f"{tuple(given.shape)}; pass one row of weights a sample"
+        )
+    if not bool(torch.isfinite(given).all()):
+        raise InputError("weights must be finite; drop the samples whose weight is NaN or infinite")
+    if not bool(given.any()):
+        raise InputError("all weights are 0, so the data tensor is zero; pass other weights")
+    return given
+
+
+def _available_memory(tensor: DataTensor) -> float:
+    """Bytes free where the tensor lives."""
+    if tensor.vectors.device.type == "cuda":
+        return float(torch.cuda.mem_get_info(tensor.vectors.device)[0])
+    return float(psutil.virtual_memory().available)

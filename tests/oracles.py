@@ -1,0 +1,52 @@
+"""Dense definitions in plain numpy, for at most about ten features."""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+
+
+def dense_tensor(vectors, weights):
+    """(1/M) sum_m w_m (x) phi_m1 (x) ... from vectors (samples, features, local)."""
+    weights = np.asarray(weights, dtype=float)
+    weights = weights[:, None] if weights.ndim == 1 else weights
+    total = 0
+    for sample, weight in zip(vectors, weights, strict=True):
+        total = total + functools.reduce(np.multiply.outer, [*sample, weight])
+    return total / len(vectors)
+
+
+def dense_schmidt_values(vectors, weights, block):
+    """Singular values across block | rest; labels join the larger side, or that without 0."""
+    tensor = dense_tensor(vectors, weights)
+    n_features = tensor.ndim - 1
+    rest = [n for n in range(n_features) if n not in set(block)]
+    rows = block if (len(block), min(block)) < (len(rest), min(rest)) else rest
+    matrix = np.moveaxis(tensor, list(rows), range(len(rows)))
+    matrix = matrix.reshape(math.prod(tensor.shape[n] for n in rows), -1)
+    return np.linalg.svd(matrix, compute_uv=False)
+
+
+def dense_entropy(values):
+    p = values**2 / (values**2).sum()
+    p = p[p > 0]
+    return -(p * np.log(p)).sum()
+
+
+def published_blocks(n, level):
+    """Blocks of a sequence at a level: nested halves, the larger first."""
+    blocks = [list(range(n))]
+    for _ in range(level):
+        halves = [(b[: (len(b) + 1) // 2], b[(len(b) + 1) // 2 :]) for b in blocks if len(b) > 1]
+        blocks = list(itertools.chain.from_iterable(halves))
+    return blocks
+
+
+def trigonometric(X, theta):
+    angle = math.pi * theta * np.asarray(X, dtype=float)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def polynomial(X, degree):
+    return np.stack([np.asarray(X, dtype=float) ** k for k in range(degree + 1)], axis=-1)

@@ -1,0 +1,229 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from entangle import DataTensor, Partition, canonical_partitions, data_tensor
+from entangle.embedding import OneHot, Polynomial, Trigonometric
+from entangle.errors import (
+    DegenerateStateError,
+    InputError,
+    MemoryLimitError,
+    PartitionError,
+)
+from tests.oracles import dense_schmidt_values, dense_tensor, polynomial, trigonometric
+
+EMBEDDINGS = {
+    "trigonometric": (Trigonometric(0.085), lambda X: trigonometric(X, 0.085)),
+    "wide angle": (Trigonometric(0.4), lambda X: trigonometric(X, 0.4)),
+    "three dimensions": (Polynomial(2), lambda X: polynomial(X, 2)),
+}
+N_LABELS = {"unlabelled": 0, "real weights": 1, "three labels": 3}
+
+
+def random_weights(rng, n_samples, n_labels):
+    if n_labels == 0:
+        return None, np.ones(n_samples)
+    weights = rng.normal(size=(n_samples, n_labels))
+    weights = weights[:, 0] if n_labels == 1 else weights
+    return weights, weights
+
+
+@pytest.mark.parametrize("n_labels", N_LABELS.values(), ids=N_LABELS)
+@pytest.mark.parametrize("name", EMBEDDINGS)
+@pytest.mark.parametrize("shape", [2, 3, 7, 10, (3, 3), (2, 5)])
+def test_schmidt_values_equal_the_dense_definition(shape, name, n_labels):
+    rng = np.random.default_rng(3)
+    n_features = int(np.prod(shape))
+    if name == "three dimensions" and n_features == 10 and n_labels == 3:
+        n_features, shape = 9, 9  # the oracle's own memory
+    X = rng.random((25, n_features))
+    given_weights, weights = random_weights(rng, 25, n_labels)
+    embedding, oracle = EMBEDDINGS[name]
+    tensor = DataTensor(X, given_weights, embedding)
+    for cut in canonical_partitions(shape):
+        exact = dense_schmidt_values(oracle(X), weights, cut.block.tolist())
+        found = tensor.schmidt_values(cut).numpy()
+        size = min(found.size, exact.size)
+        assert_allclose(found[:size], exact[:size], rtol=1e-10, atol=1e-10 * exact[0])
+        assert np.abs(exact[size:]).max(initial=0) <= 1e-10 * exact[0]
+
+
+@pytest.mark.parametrize("n_labels", N_LABELS.values(), ids=N_LABELS)
+def test_the_gram_route_gives_the_same_squared_values(monkeypatch, n_labels):
+    monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", 1)
+    rng = np.random.default_rng(4)
+    X = rng.random((25, 9))
+    given_weights, weights = random_weights(rng, 25, n_labels)
+    tensor = DataTensor(X, given_weights, Trigonometric(0.3))
+    assert not tensor.is_small
+    for cut in [*canonical_partitions(9), Partition([0, 3, 8], 9), Partition([2, 5], 9)]:
+        exact = dense_schmidt_values(trigonometric(X, 0.3), weights, cut.block.tolist())
+        found = tensor.schmidt_values(cut).numpy()
+        size = min(found.size, exact.size)
+        assert_allclose(found[:size] ** 2, exact[:size] ** 2, atol=1e-13 * exact[0] ** 2)
+
+
+@given(
+    n_features=st.integers(2, 8),
+    n_samples=st.integers(1, 12),
+    n_labels=st.sampled_from([0, 1, 3]),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_both_sides_of_a_cut_have_the_same_values(n_features, n_samples, n_labels, seed, data):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    tensor = DataTensor(X, random_weights(rng, n_samples, n_labels)[0], Trigonometric(0.2))
+    size = data.draw(st.integers(1, n_features - 1))
+    block = data.draw(st.permutations(range(n_features)))[:size]
+    cut = Partition(block, n_features)
+    assert_allclose(tensor.schmidt_values(cut), tensor.schmidt_values(cut.flipped()), rtol=1e-12)
+
+
+def test_squared_schmidt_values_add_up_to_the_squared_norm(monkeypatch):
+    rng = np.random.default_rng(5)
+    X, weights = rng.random((20, 8)), rng.normal(size=20)
+    norm = np.linalg.norm(dense_tensor(polynomial(X, 2), weights))
+    for elements in (2**20, 1):
+        monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", elements)
+        tensor = DataTensor(X, weights, "polynomial")
+        assert tensor.norm == pytest.approx(norm, rel=1e-12)
+        for cut in canonical_partitions(8):
+            values = tensor.schmidt_values(cut)
+            assert float((values**2).sum()) == pytest.approx(norm**2, rel=1e-10)
+
+
+def test_dense_elements_and_quimb_network_agree_with_the_definition():
+    rng = np.random.default_rng(6)
+    for weights in (rng.normal(size=15), rng.normal(size=(15, 4))):
+        X = rng.random((15, 5))
+        tensor = DataTensor(X, weights, "polynomial")
+        exact = dense_tensor(polynomial(X, 2), weights).squeeze()
+        assert_allclose(tensor.to_dense(), exact, rtol=1e-12)
+        order = [f"k{n}" for n in range(5)] + ["label"] * (weights.ndim - 1)
+        network = tensor.to_quimb()
+        assert_allclose(network.contract(output_inds=order).data, exact, rtol=1e-12)
+
+
+def test_the_dense_sum_does_not_depend_on_the_chunk(monkeypatch):
+    X = np.random.default_rng(7).random((50, 7))
+    whole = DataTensor(X).to_dense()
+    monkeypatch.setattr(data_tensor, "CHUNK_BYTES", 8 * 2**4 * 3 * 7)
+    assert_allclose(DataTensor(X).to_dense(), whole, rtol=1e-13)
+
+
+def test_two_classes_become_signs_and_more_become_an_axis():
+    X = np.eye(4)
+    two = DataTensor.from_labels(X, ["b", "a", "a", "b"])
+    assert two.weights.ravel().tolist() == [1, -1, -1, 1]
+    more = DataTensor.from_labels(X, torch.tensor([2, 0, 7, 0]))
+    assert more.weights.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_long_vectors_are_carried_as_a_logarithm():
+    """Lengths of 1e3 to the power 400 would overflow; the entropies do not notice."""
+    X = np.random.default_rng(8).random((12, 400))
+    plain = DataTensor(X, embedding=Trigonometric(0.3))
+    scaled = DataTensor(X, embedding=lambda X: 1e3 * Trigonometric(0.3)(X))
+    assert scaled.log_scale == pytest.approx(400 * math.log(1e3))
+    assert_allclose(scaled.vectors, plain.vectors, atol=1e-14)
+    assert_allclose(scaled.weights, plain.weights, rtol=1e-9)
+
+
+def test_inputs_of_every_kind_are_one_tensor():
+    rows = [[0.0, 1.0, 0.5], [0.25, 0.0, 1.0]]
+    expected = DataTensor(np.array(rows)).vectors
+    for given_rows in (rows, torch.tensor(rows), np.float32(rows), pd.DataFrame(rows)):
+        found = DataTensor(given_rows).vectors
+        assert found.dtype == torch.float64
+        assert_allclose(found, expected, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("X", "match"),
+    [
+        ([[0.0, math.nan]], "got NaN in column 1, row 0"),
+        ([[0.0, 1.0], [math.inf, 1.0]], "got infinity in column 0, row 1"),
+        ([1.0, 2.0], r"shape \(samples, features\)"),
+        (np.zeros((2, 3, 3)), r"X\.reshape"),
+        (np.zeros((3, 1)), "2 features"),
+        (np.zeros((0, 3)), "at least 1 samples"),
+        ([["a", "b"]], "real numbers"),
+        ([[1j, 0]], "real numbers"),
+        (torch.zeros(2, 2, dtype=torch.complex128), "real numbers"),
+    ],
+)
+def test_bad_values(X, match):
+    with pytest.raises(InputError, match=match):
+        DataTensor(X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        ([1.0], r"2 samples, got \(1, 1\)"),
+        ([1.0, math.nan], "weights must be finite"),
+        ([0.0, 0.0], "all weights are 0"),
+        (np.zeros((2, 2, 2)), "one row of weights a sample"),
+    ],
+)
+def test_bad_weights(weights, match):
+    with pytest.raises(InputError, match=match):
+        DataTensor(np.eye(2), weights)
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        ([1, 1], "at least two classes, got 1"),
+        ([0, 1, 0], r"2 samples, got \(3, 1\)"),
+        ([[0], [1]], "one class a sample"),
+        ([0.0, math.nan], "NaN or infinite labels"),
+    ],
+)
+def test_bad_labels(y, match):
+    with pytest.raises(InputError, match=match):
+        DataTensor.from_labels(np.eye(2), y)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "match"),
+    [
+        (lambda X: X, "local at least 2"),
+        (lambda X: X[:, :, None], "local at least 2"),
+        (lambda X: torch.stack([X, X], dim=-1), "length 0.0 at row 0, column 1"),
+    ],
+)
+def test_bad_embedding_output(embedding, match):
+    with pytest.raises(InputError, match=match):
+        DataTensor([[1.0, 0.0]], embedding=embedding)
+
+
+def test_a_cut_of_other_features():
+    with pytest.raises(PartitionError, match="cuts 4 features, the data tensor has 3"):
+        DataTensor(np.eye(3)).schmidt_values(Partition([0], 4))
+
+
+@pytest.mark.parametrize("n_features", [4, 40])
+def test_samples_that_cancel(n_features):
+    X = np.ones((2, n_features))
+    tensor = DataTensor(X, [1.0, -1.0])
+    with pytest.raises(DegenerateStateError, match="cancel"):
+        tensor.schmidt_values(Partition([0, 1], n_features))
+
+
+def test_a_dense_tensor_beyond_memory_is_refused():
+    with pytest.raises(MemoryLimitError, match="a dense tensor needs"):
+        DataTensor(np.zeros((2, 200)) + 0.1).to_dense()
+
+
+def test_one_hot_categories():
+    tensor = DataTensor([[0, 1], [1, 0]], embedding=OneHot(2))
+    assert_allclose(tensor.schmidt_values(Partition([0], 2)), [0.5, 0.5])

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from entangle.errors import MemoryLimitError
+from entangle.gram import check_memory, gram_product, row_kronecker
+
+
+def local_vectors(n_features, local, n_samples, seed=0):
+    vectors = torch.from_numpy(
+        np.random.default_rng(seed).normal(size=(n_features, local, n_samples))
+    )
+    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def naive(vectors):
+    return torch.einsum("fdm,fdn->fmn", vectors, vectors).prod(dim=0)
+
+
+@settings(deadline=None)  # the first example compiles
+@given(
+    n_features=st.integers(1, 6),
+    local=st.integers(2, 4),
+    n_samples=st.sampled_from([1, 2, 3, 4, 5, 31, 63, 64, 65, 130]),
+)
+def test_gram_product_is_the_product_of_kernels(n_features, local, n_samples):
+    vectors = local_vectors(n_features, local, n_samples)
+    found = gram_product(vectors)
+    assert_allclose(found, naive(vectors), rtol=1e-13, atol=1e-15)
+    assert torch.equal(found, found.T)
+
+
+def test_gram_product_on_every_device(device):
+    vectors = local_vectors(40, 2, 70)
+    found = gram_product(vectors.to(device))
+    assert found.device.type == device.type
+    assert_allclose(found.cpu(), naive(vectors), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_gram_product_does_not_depend_on_threads(threads):
+    vectors = local_vectors(9, 2, 101)
+    expected = gram_product(vectors)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(gram_product(vectors), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_row_kronecker_has_the_gram_product_as_its_gram_matrix():
+    vectors = local_vectors(5, 3, 12)
+    rows = row_kronecker(vectors)
+    assert rows.shape == (12, 3**5)
+    assert_allclose(rows @ rows.T, naive(vectors), atol=1e-14)
+
+
+def test_row_kronecker_runs_the_last_feature_fastest():
+    vectors = local_vectors(3, 2, 1)
+    expected = torch.einsum("a,b,c->abc", *vectors[:, :, 0]).reshape(1, -1)
+    assert_allclose(row_kronecker(vectors), expected, atol=1e-15)
+
+
+def test_memory_is_checked_against_the_limit():
+    check_memory(2**30, 2**30, "work")
+    with pytest.raises(MemoryLimitError, match=r"work needs about 2\.00 GiB and 1\.00 GiB may"):
+        check_memory(2**31, 2**30, "work")

@@ -1,0 +1,101 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from entangle import spectrum
+from entangle.entropy import entropy_of_weights
+from entangle.spectrum import (
+    density_spectrum,
+    discarded_weight_for,
+    entropy_error_bound,
+    gram_spectrum,
+)
+
+
+def sides(n_samples, rank, decay, seed=0):
+    """Two sample matrices whose product has a spectrum decaying like exp(-decay r)."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n_samples, rank)) * np.exp(-decay * np.arange(rank))
+    B = rng.normal(size=(n_samples, rank))
+    return A, B
+
+
+def both_grams(A, B):
+    return torch.from_numpy(A @ A.T), torch.from_numpy(B @ B.T)
+
+
+def exact_weights(A, B):
+    squared = np.linalg.svd(A.T @ B, compute_uv=False) ** 2
+    return squared / squared.sum(), squared.sum()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("n_samples", [30, 400])
+def test_spectrum_of_two_gram_matrices_is_that_of_the_product(decay, n_samples):
+    A, B = sides(n_samples, 60, decay)
+    G, H = both_grams(A, B)
+    exact, total = exact_weights(A, B)
+    found = gram_spectrum(G, H, total, 60, 1e-8, 1e-14)
+    assert_allclose(found.weights[:60], exact[: found.weights[:60].size], atol=1e-12)
+    error = abs(entropy_of_weights(found.weights) - entropy_of_weights(exact))
+    assert error <= entropy_error_bound(found.discarded, found.max_rank)
+
+
+def test_a_decaying_spectrum_takes_the_sketched_route(monkeypatch):
+    monkeypatch.setattr(spectrum, "_dense", lambda G, H: pytest.fail("took the dense route"))
+    A, B = sides(400, 200, 0.3)
+    _, total = exact_weights(A, B)
+    found = gram_spectrum(*both_grams(A, B), total, 200, 1e-6, 1e-14)
+    assert found.weights.size < 100
+    assert found.discarded > 0
+    assert entropy_error_bound(found.discarded, found.max_rank) <= 1e-6
+
+
+def test_the_sketch_keeps_less_than_the_tensor_holds():
+    A, B = sides(300, 200, 0.01)
+    exact, total = exact_weights(A, B)
+    kept = spectrum._sketched(*both_grams(A, B), 20).flip(0).numpy() / total
+    assert (kept <= exact[: kept.size] * (1 + 1e-12)).all()
+    assert kept.sum() < 0.9
+
+
+def test_density_matrix_has_the_spectrum():
+    A, B = sides(50, 6, 0.2)
+    exact, total = exact_weights(A, B)
+    G = torch.from_numpy(A.T @ B @ B.T @ A)
+    assert_allclose(density_spectrum(G, total, 6, 0.0).weights, exact, atol=1e-14)
+
+
+@given(st.integers(2, 30), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_error_bound_holds_for_any_two_weight_vectors(rank, mix, seed):
+    rng = np.random.default_rng(seed)
+    p, q = rng.dirichlet(np.full(rank, 0.3), size=2)
+    q = (1 - mix) * p + mix * q
+    distance = 0.5 * np.abs(p - q).sum()
+    difference = abs(entropy_of_weights(p) - entropy_of_weights(q))
+    assert difference <= entropy_error_bound(distance, rank) + 1e-12
+
+
+def test_error_bound_is_attained():
+    """Audenaert's extremal pair: a pure state and one mixed evenly with all others."""
+    rank, distance = 7, 0.2
+    mixed = np.array([1 - distance] + [distance / (rank - 1)] * (rank - 1))
+    assert entropy_of_weights(mixed) == pytest.approx(entropy_error_bound(distance, rank))
+
+
+@given(st.floats(1e-10, 0.5), st.integers(2, 10**6))
+def test_discarded_weight_is_the_inverse_of_the_bound(tolerance, rank):
+    weight = discarded_weight_for(tolerance, rank)
+    assert entropy_error_bound(weight, rank) <= tolerance
+    assert weight > 0.49 or entropy_error_bound(1.01 * weight, rank) > tolerance
+
+
+def test_error_bound_at_its_ends():
+    assert entropy_error_bound(0.0, 10) == 0
+    assert entropy_error_bound(1.0, 10) == pytest.approx(math.log(10))
+    assert entropy_error_bound(0.3, 1) == 0
