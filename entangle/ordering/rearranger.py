@@ -1,0 +1,239 @@
+"""A scikit-learn transformer that puts correlated features next to each other.
+
+The order is learned once, from the training rows; ``transform`` only indexes columns, so
+unseen rows, single rows and any dtype go through unchanged.
+
+Source: Alexander et al. 2023, arXiv:2303.11249.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_is_fitted,
+    validate_data,
+)
+
+from entangle.axes import Shape
+from entangle.errors import InputError, PartitionError
+from entangle.ordering.graph import nearest_correlations
+from entangle.ordering.mincut import mincut_order
+from entangle.partition import as_shape
+from entangle.samples import check_finite
+from entangle.surrogate import Affinity, check_affinity, correlation_affinity
+
+__all__ = ["FeatureRearranger"]
+
+Permutation: TypeAlias = NDArray[np.int64]
+
+DENSE_FEATURES = 4096  # above, only the strongest correlations are kept
+
+
+class FeatureRearranger(TransformerMixin, BaseEstimator):
+    """Order features so that canonical blocks cut little correlation.
+
+    Parameters
+    ----------
+    method
+        ``"mincut"`` (recursive minimum balanced cut), ``"identity"``, ``"random"``, or a
+        callable ``(affinity, shape) -> permutation``.
+    shape
+        Number of features of a sequence, or the axis lengths of a grid (row-major). Default:
+        a sequence of all features.
+    affinity
+        ``"pearson"``, ``"spearman"``, a callable ``X -> (features, features)``, or such a
+        matrix itself. With ``"pearson"`` and ``"mincut"``, more than 4096 features keep
+        the 64 strongest correlations of each, and the full matrix is never stored.
+    random_state
+        Seed; the same seed gives the same order.
+    n_jobs
+        Threads; ``None`` is one, -1 one per core. The order does not depend on it.
+
+    Attributes
+    ----------
+    permutation_
+        Shape ``(features,)``, int64: ``transform(X)`` is ``X[:, permutation_]``.
+    n_features_in_
+        Number of features seen in ``fit``.
+    feature_names_in_
+        Their names, if ``X`` had string column names.
+
+    Notes
+    -----
+    A constant feature has affinity 0; the published code gives it a small positive number.
+    Missing values are refused. Source: arXiv:2303.11249.
+
+    Examples
+    --------
+    >>> X = np.array([[0, 5, 1, 4], [1, 2, 2, 1], [2, 4, 3, 3]], dtype=float)
+    >>> order = FeatureRearranger(random_state=0).fit(X).permutation_
+    >>> sorted(sorted(pair.tolist()) for pair in order.reshape(2, 2))
+    [[0, 2], [1, 3]]
+    """
+
+    permutation_: Permutation
+    n_features_in_: int
+
+    def __init__(
+        self,
+        method: str | Callable = "mincut",
+        shape: Shape | None = None,
+        affinity: object = "pearson",
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.method = method
+        self.shape = shape
+        self.affinity = affinity
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: object, y: object = None) -> FeatureRearranger:
+        """Learn the order from the rows of ``X``.
+
+        Parameters
+        ----------
+        X
+            Array or frame, shape ``(samples, features)``; at least two of each, finite.
+        y
+            Ignored.
+
+        Raises
+        ------
+        InputError
+            If a number is not finite, or an option is unknown.
+        PartitionError
+            If ``shape`` does not hold the features.
+        """
+        order = _resolve_order(self.method)
+        samples = self._validated(X, ensure_min_samples=2, ensure_min_features=2)
+        n_features = samples.shape[1]
+        shape = as_shape(n_features if self.shape is None else self.shape)
+        if np.prod(shape) != n_features:
+            raise PartitionError(
+                f"shape {self.shape!r} holds {np.prod(shape)} features, X has {n_features}; "
+                f"pass a shape whose product is {n_features}, or None for a sequence"
+            )
+        permutation = order(self, samples, shape)
+        self.permutation_ = _checked_permutation(permutation, n_features)
+        return self
+
+    def transform(self, X: object) -> np.ndarray:
+        """Columns of ``X`` in the learned order; dtype kept.
+
+        Parameters
+        ----------
+        X
+            Shape ``(samples, features)``, the features of ``fit`` in the order of ``fit``.
+        """
+        check_is_fitted(self)
+        return self._validated(X, reset=False)[:, self.permutation_]
+
+    def inverse_transform(self, X: object) -> np.ndarray:
+        """Columns back in the order seen by ``fit``; dtype kept.
+
+        Parameters
+        ----------
+        X
+            Shape ``(samples, features)``, as returned by ``transform``.
+
+        Raises
+        ------
+        InputError
+            If the number of columns is not that of ``fit``.
+        """
+        check_is_fitted(self)
+        samples = check_array(X, ensure_all_finite=False)
+        if samples.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"X has {samples.shape[1]} features, the order was learned for "
+                f"{self.n_features_in_}; pass what transform returned"
+            )
+        return samples[:, np.argsort(self.permutation_)]
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Names of the columns that ``transform`` returns, shape ``(features,)``.
+
+        Parameters
+        ----------
+        input_features
+            Names seen by ``fit``; by default those, or ``x0``, ``x1``, ... if it saw none.
+        """
+        check_is_fitted(self)
+        return np.asarray(_check_feature_names_in(self, input_features))[self.permutation_]
+
+    def _validated(self, X: Any, **options: Any) -> np.ndarray:
+        samples: Any = validate_data(self, X, ensure_all_finite=False, **options)
+        check_finite(samples)
+        return samples
+
+
+def _mincut(
+    estimator: FeatureRearranger, samples: np.ndarray, shape: tuple[int, ...]
+) -> Permutation:
+    large = samples.shape[1] > DENSE_FEATURES
+    named = isinstance(estimator.affinity, str) and estimator.affinity == "pearson"
+    affinity: Affinity | sparse.csr_matrix
+    if large and named:
+        affinity = nearest_correlations(samples.astype(np.float64))
+    else:
+        affinity = _affinity(estimator, samples)
+    correlated = isinstance(estimator.affinity, str)
+    return mincut_order(
+        affinity,
+        shape,
+        n_samples=len(samples) if correlated else None,
+        random_state=estimator.random_state,
+        n_jobs=estimator.n_jobs,
+    )
+
+
+def _identity(estimator: FeatureRearranger, samples: np.ndarray, shape: object) -> Permutation:
+    return np.arange(samples.shape[1])
+
+
+def _random(estimator: FeatureRearranger, samples: np.ndarray, shape: object) -> Permutation:
+    return check_random_state(estimator.random_state).permutation(samples.shape[1])
+
+
+_ORDERS: dict[str, Callable] = {"mincut": _mincut, "identity": _identity, "random": _random}
+
+
+def _resolve_order(method: str | Callable) -> Callable:
+    """Return the ``(estimator, samples, shape) -> permutation`` behind ``method``."""
+    if callable(method):
+        return lambda estimator, samples, shape: method(_affinity(estimator, samples), shape)
+    if method in _ORDERS:
+        return _ORDERS[method]
+    close = difflib.get_close_matches(str(method), _ORDERS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "pass one of these names"
+    raise InputError(
+        f"method is one of {', '.join(map(repr, _ORDERS))} or a callable "
+        f"(affinity, shape) -> permutation, got {method!r}; {hint}"
+    )
+
+
+def _affinity(estimator: FeatureRearranger, samples: np.ndarray) -> Affinity:
+    affinity = estimator.affinity
+    if isinstance(affinity, str) or callable(affinity):
+        return correlation_affinity(samples, affinity)
+    return check_affinity(affinity, samples.shape[1])
+
+
+def _checked_permutation(permutation: object, n_features: int) -> Permutation:
+    order = np.asarray(permutation)
+    if order.shape != (n_features,) or not np.array_equal(np.sort(order), np.arange(n_features)):
+        raise InputError(
+            f"an ordering returns each of 0..{n_features - 1} once, got {order.dtype} of shape "
+            f"{order.shape}; return for example numpy.argsort of a score per feature"
+        )
+    return order.astype(np.int64)
