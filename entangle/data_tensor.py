@@ -15,6 +15,7 @@ label axis for more than two classes is ours.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable
@@ -143,6 +144,26 @@ class DataTensor:
         if classes.size == 2:
             return cls(X, 2.0 * codes - 1.0, embedding, device)
         return cls(X, np.eye(classes.size)[codes], embedding, device)
+
+    def reordered(self, permutation: ArrayLike) -> DataTensor:
+        """Return the same tensor with its feature axes in another order.
+
+        Parameters
+        ----------
+        permutation
+            Each of ``0 .. features - 1`` once; feature ``permutation[i]`` comes to place i, as
+            in ``X[:, permutation]``.
+        """
+        order = np.asarray(permutation)
+        if not np.array_equal(np.sort(order), np.arange(self.n_features)):
+            raise InputError(
+                f"a permutation holds each of 0..{self.n_features - 1} once, got "
+                f"{order.dtype} of shape {order.shape}"
+            )
+        moved = copy.copy(self)
+        moved.__dict__.pop("_dense", None)  # the norm of the whole tensor stays the same
+        moved.vectors = self.vectors[torch.tensor(order, device=self.vectors.device)]
+        return moved
 
     @property
     def n_samples(self) -> int:

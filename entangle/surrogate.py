@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import psutil
 from jaxtyping import Float64
+from scipy import sparse
 from scipy.stats import rankdata
 
 from entangle.axes import Shape
 from entangle.errors import InputError, MemoryLimitError, PartitionError
-from entangle.partition import CanonicalTree, Partition
+from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_matrix
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "correlation_affinity",
     "hierarchical_cut",
     "resolve_affinity",
+    "severed",
     "standardized",
     "surrogate_entanglement",
 ]
@@ -235,21 +237,43 @@ def hierarchical_cut(affinity: object, shape: Shape) -> float:
         If ``shape`` does not hold the features of ``affinity``.
     """
     tree = CanonicalTree(shape)
-    matrix = np.asarray(affinity, dtype=np.float64)
-    _check_square(matrix, tree.n_features)
-    ordered = np.abs(matrix[np.ix_(tree.order, tree.order)])
-    degrees = np.concatenate(([0.0], np.cumsum(ordered.sum(axis=1))))
     levels: dict[int, list[float]] = {}
-    for node in tree.root.walk():
-        if 1 < node.size < tree.n_features:
-            run = slice(node.start, node.stop)
-            cut = degrees[node.stop] - degrees[node.start] - ordered[run, run].sum()
-            severed = cut / (node.size * (tree.n_features - node.size))
-            levels.setdefault(node.level, []).append(float(severed))
+    for node, cut in severed(affinity, tree).items():
+        if node.size > 1:
+            area = node.size * (tree.n_features - node.size)
+            levels.setdefault(node.level, []).append(cut / area)
     return math.fsum(math.fsum(cuts) / len(cuts) for cuts in levels.values())
 
 
-def _check_square(matrix: np.ndarray, n_features: int) -> None:
+def severed(affinity: object, tree: CanonicalTree, deepest: int | None = None) -> dict[Node, float]:
+    """Surrogate entanglement of every block of a tree, both halves at level 1 included.
+
+    Parameters
+    ----------
+    affinity
+        Shape ``(features, features)``, dense or sparse, features in the order to be judged.
+    tree
+        Canonical tree over them.
+    deepest
+        Level below which no block is wanted. Default: all levels.
+    """
+    matrix: Any = affinity
+    if not sparse.issparse(affinity):
+        matrix = np.asarray(affinity, dtype=np.float64)
+    _check_square(matrix, tree.n_features)
+    lowest = tree.depth if deepest is None else deepest
+    nodes = [node for node in tree.root.walk() if 0 < node.level <= lowest]
+    ordered: Any = abs(matrix[tree.order][:, tree.order])
+    ordered = ordered.tocsr() if sparse.issparse(ordered) else ordered
+    degrees = np.concatenate(([0.0], np.cumsum(np.asarray(ordered.sum(axis=1)).ravel())))
+    cuts: dict[Node, float] = {}
+    for node in nodes:
+        within = float(ordered[node.start : node.stop, node.start : node.stop].sum())
+        cuts[node] = max(0.0, float(degrees[node.stop] - degrees[node.start]) - within)
+    return cuts
+
+
+def _check_square(matrix: Any, n_features: int) -> None:
     if matrix.shape != (n_features, n_features):
         raise PartitionError(
             f"the cut is of {n_features} features, the affinity has shape {matrix.shape}; build "

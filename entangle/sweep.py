@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from entangle.axes import GramMatrix, LocalVectors
 from entangle.gram import gram_product, row_kronecker

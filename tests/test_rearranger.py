@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from entangle.errors import InputError, PartitionError
-from entangle.ordering import FeatureRearranger, rearranger
+from entangle.ordering import FeatureRearranger, graph
 from entangle.surrogate import correlation_affinity
 
 
@@ -137,8 +137,8 @@ def test_constant_columns_are_allowed():
 def test_many_features_store_no_full_matrix(monkeypatch):
     X = smooth_samples(200, 48)
     dense = FeatureRearranger(random_state=0).fit(X)
-    monkeypatch.setattr(rearranger, "DENSE_FEATURES", 40)
-    monkeypatch.delattr(rearranger, "correlation_affinity")
+    monkeypatch.setattr(graph, "DENSE_FEATURES", 40)
+    monkeypatch.delattr(graph, "correlation_affinity")
     large = FeatureRearranger(random_state=0).fit(X)
     assert_array_equal(np.sort(large.permutation_), np.sort(dense.permutation_))
 

@@ -3,8 +3,8 @@
 A permutation has one direction: ``X[:, permutation]`` is the rearranged data.
 """
 
-from entangle.ordering.graph import nearest_correlations
+from entangle.ordering.graph import nearest_correlations, pearson_affinity
 from entangle.ordering.mincut import mincut_order
 from entangle.ordering.rearranger import FeatureRearranger
 
-__all__ = ["FeatureRearranger", "mincut_order", "nearest_correlations"]
+__all__ = ["FeatureRearranger", "mincut_order", "nearest_correlations", "pearson_affinity"]

@@ -22,15 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from entangle.surrogate import Samples, standardized
+from entangle.surrogate import Affinity, Samples, correlation_affinity, standardized
 
-__all__ = ["Graph", "nearest_correlations", "noise_threshold", "null_share", "without_noise"]
+__all__ = [
+    "Graph",
+    "nearest_correlations",
+    "noise_threshold",
+    "null_share",
+    "pearson_affinity",
+    "without_noise",
+]
 
 # Share of independent pairs above which |r| < t is taken for noise.
 NULL_SHARE = 0.5
 # A pair is counted as near zero when |r| sqrt(M) is below this; P(|Z| < 0.5) = 0.3829.
 NEAR_ZERO, NEAR_ZERO_PROBABILITY = 0.5, 0.3829
-BLOCK = 512
+BLOCK = 512  # features whose correlations are worked out together
+DENSE_FEATURES = 4096  # above, only the strongest correlations are kept
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,13 @@ def without_noise(matrix: Any, n_samples: int | None) -> Any:
         return matrix
     kept = np.maximum(matrix - threshold, 0.0)
     return kept if kept.any() else matrix
+
+
+def pearson_affinity(samples: Samples) -> Affinity | sparse.csr_matrix:
+    """Absolute correlation of features: all of it, or for many features the strongest."""
+    if samples.shape[1] <= DENSE_FEATURES:
+        return correlation_affinity(samples)
+    return nearest_correlations(samples.astype(np.float64))
 
 
 def nearest_correlations(samples: Samples, n_neighbors: int = 64) -> sparse.csr_matrix:

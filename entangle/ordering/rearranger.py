@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
-from entangle.ordering.graph import nearest_correlations
+from entangle.ordering.graph import pearson_affinity
 from entangle.ordering.mincut import mincut_order
 from entangle.partition import as_shape
 from entangle.samples import check_finite
@@ -34,8 +34,6 @@ from entangle.surrogate import Affinity, check_affinity, correlation_affinity
 __all__ = ["FeatureRearranger"]
 
 Permutation: TypeAlias = NDArray[np.int64]
-
-DENSE_FEATURES = 4096  # above, only the strongest correlations are kept
 
 
 class FeatureRearranger(TransformerMixin, BaseEstimator):
@@ -180,13 +178,9 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
 def _mincut(
     estimator: FeatureRearranger, samples: np.ndarray, shape: tuple[int, ...]
 ) -> Permutation:
-    large = samples.shape[1] > DENSE_FEATURES
     named = isinstance(estimator.affinity, str) and estimator.affinity == "pearson"
     affinity: Affinity | sparse.csr_matrix
-    if large and named:
-        affinity = nearest_correlations(samples.astype(np.float64))
-    else:
-        affinity = _affinity(estimator, samples)
+    affinity = pearson_affinity(samples) if named else _affinity(estimator, samples)
     correlated = isinstance(estimator.affinity, str)
     return mincut_order(
         affinity,

@@ -1,0 +1,55 @@
+"""Entanglement of data: will a local neural network work, and what can be done about it.
+
+Measure the entanglement of a data set across canonical partitions of its features, and
+rearrange the features so that it drops. Names load when first used, so that
+``import entangle`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from entangle.data_tensor import DataTensor as DataTensor
+    from entangle.datasets import load_dataset as load_dataset
+    from entangle.diagnosis import diagnose as diagnose
+    from entangle.entropy import EntanglementProfile as EntanglementProfile
+    from entangle.entropy import entanglement_entropy as entanglement_entropy
+    from entangle.entropy import entanglement_profile as entanglement_profile
+    from entangle.entropy import geometric_entanglement as geometric_entanglement
+    from entangle.ordering import FeatureRearranger as FeatureRearranger
+    from entangle.partition import Partition as Partition
+    from entangle.partition import canonical_partitions as canonical_partitions
+    from entangle.report import Report as Report
+    from entangle.surrogate import correlation_affinity as correlation_affinity
+    from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
+
+_HOME = {
+    "DataTensor": "data_tensor",
+    "EntanglementProfile": "entropy",
+    "FeatureRearranger": "ordering",
+    "Partition": "partition",
+    "Report": "report",
+    "canonical_partitions": "partition",
+    "correlation_affinity": "surrogate",
+    "diagnose": "diagnosis",
+    "entanglement_entropy": "entropy",
+    "entanglement_profile": "entropy",
+    "geometric_entanglement": "entropy",
+    "load_dataset": "datasets",
+    "surrogate_entanglement": "surrogate",
+}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'entangle' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"entangle.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,286 @@
+"""Command line: parse, one library call, print.
+
+Exit codes: 0 for done, 1 for data or files that cannot be used (one message, no traceback), 2
+for a command that makes no sense. The library is imported inside the commands, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entangle.errors import EntangleError, InputError, OutputExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from entangle.datasets import Dataset
+    from entangle.report import Report
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="entangle",
+    help="Will a local neural network work on this data? Measure its entanglement, and lower it "
+    "by rearranging features.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    str, typer.Argument(help="Name of a data set (see `entangle datasets`), or a file: csv, tsv, "
+    "parquet, npy, npz.", show_default=False)
+]  # fmt: skip
+Target = Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)]
+Impute = Annotated[
+    str | None,
+    typer.Option(help="Fill missing cells: mean, median or most_frequent.", show_default=False),
+]
+Drop = Annotated[
+    list[str] | None, typer.Option(help="Column to leave out; repeat.", show_default=False)
+]
+Layout = Annotated[
+    str | None,
+    typer.Option("--shape", help="Layout of the features, as 8x8; a sequence is one number.",
+                 show_default=False),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except (EntangleError, MemoryError) as error:
+        message = str(error) or "out of memory; take fewer rows (--rows)"
+        sys.stderr.write(f"entangle: {message}\n")
+        sys.exit(1)
+
+
+@app.command()
+def diagnose(
+    data: Data,
+    target: Target = None,
+    shape: Layout = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Levels to measure: 4 (the top four), 2-5, or 1,3.", show_default=False),
+    ] = None,
+    theta: Annotated[
+        str, typer.Option(help="Angle of the embedding: auto, or a number (published: 0.085).")
+    ] = "auto",
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Map to [0, 1]: each 'feature' (tables), all features together "
+                     "('global': signals, images), or 'none'.", show_default=False),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=2, help="Rows to draw at random, by class.",
+                                 show_default="1000, or 500 for more than 128 features")
+    ] = None,
+    shuffles: Annotated[int, typer.Option(min=1, help="Random orders to compare with.")] = 20,
+    impute: Impute = None,
+    drop: Drop = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.json, report.txt, permutation.json, profile.png.",
+                     show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Measure how entangled the data are, and whether another feature order would help."""
+    layout, wanted = _parsed_shape(shape), _parsed_levels(levels)
+    if out is not None:
+        _refuse_existing(out, force)
+    from entangle.diagnosis import diagnose as run
+
+    with _workers(device) as executor:
+        dataset = _loaded(data, target, impute, drop)
+        report = run(
+            dataset, shape=layout, levels=wanted, theta=theta, scale=scale, n_shuffles=shuffles,
+            max_samples=rows, seed=seed, device=device, executor=executor, progress=True,
+            name=data, target=target,
+        )  # fmt: skip
+    if out is not None:
+        _write_report(report, out, force)
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), indent=2) + "\n")
+        return
+    sys.stdout.write(report.to_text())
+    if out is not None:
+        sys.stdout.write(f"written: {out}/ ({', '.join(REPORT_FILES)})\n")
+
+
+@app.command()
+def reorder(
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: csv, tsv, parquet, npy or npz.")
+    ],
+    target: Target = None,
+    shape: Layout = None,
+    impute: Impute = None,
+    drop: Drop = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write the data with their features rearranged, and the order beside it."""
+    from entangle.datasets import write_table
+    from entangle.files import write_atomically
+    from entangle.ordering import FeatureRearranger
+
+    layout = _parsed_shape(shape)
+    order_file = output.with_name(output.stem + ".permutation.json")
+    for path in (output, order_file):
+        if path.exists() and not force:
+            raise OutputExistsError(f"'{path}' exists already; choose another name or add --force")
+    dataset = _loaded(data, target, impute, drop)
+    rearranger = FeatureRearranger(shape=layout or dataset.shape, random_state=seed, n_jobs=-1)
+    permutation = rearranger.fit(dataset.X).permutation_
+    names = [dataset.feature_names[feature] for feature in permutation]
+    write_table(
+        output, dataset.X[:, permutation], names, dataset.y, dataset.target_name, force=force
+    )
+    order = {"permutation": permutation.tolist(), "feature_names": names}
+    write_atomically(order_file, json.dumps(order) + "\n", force=force)
+    for note in dataset.notes:
+        sys.stdout.write(f"note: {note}\n")
+    sys.stdout.write(f"written: {output} and {order_file}\n")
+
+
+@app.command()
+def datasets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the data sets that can be named."""
+    from entangle.datasets import DATA_VARIABLE, available_datasets
+
+    found = available_datasets()
+    if as_json:
+        entries = [
+            {"name": e.name, "title": e.title, "kind": e.kind, "n_samples": e.n_samples,
+             "n_features": e.n_features, "shape": e.shape and list(e.shape),
+             "n_classes": e.n_classes, "licence": e.licence, "found": e.found}
+            for e in found
+        ]  # fmt: skip
+        sys.stdout.write(json.dumps(entries, indent=2) + "\n")
+        return
+    here = [entry for entry in found if entry.found]
+    width = max(len(entry.name) for entry in here)
+    for entry in here:
+        size = f"{entry.n_samples} x {entry.n_features}" if entry.n_samples else ""
+        sys.stdout.write(f"{entry.name.ljust(width)}  {size:>14}  {entry.kind}\n")
+    if len(here) < len(found):
+        sys.stdout.write(
+            f"{len(found) - len(here)} more are registered and not on this machine: set "
+            f"{DATA_VARIABLE} to the folder that holds them\n"
+        )
+
+
+REPORT_FILES = ("report.json", "report.txt", "permutation.json", "profile.png")
+
+
+def _loaded(data: str, target: str | None, impute: str | None, drop: list[str] | None) -> Dataset:
+    from entangle.datasets import load_dataset
+
+    return load_dataset(data, target=target, impute=impute, drop=tuple(drop or ()))
+
+
+@contextmanager
+def _workers(device: str) -> Iterator[Executor | None]:
+    """Threads that take one order each.
+
+    On the CPU each works with one BLAS thread: small matrices gain nothing from a second one,
+    and on a busy machine the two wait for each other.
+    """
+    import torch
+
+    if device != "cpu":
+        if not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+            raise InputError(
+                f"device {device!r} is not available here; use cpu, or cuda where torch finds a GPU"
+            )
+        yield None
+        return
+    import threadpoolctl
+
+    torch.set_num_threads(1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with threadpoolctl.threadpool_limits(1), ThreadPoolExecutor(cores) as executor:
+        yield executor
+
+
+def _write_report(report: Report, folder: Path, force: bool) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from entangle.files import write_atomically
+    from entangle.plotting import draw_levels
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.subplots()
+    given, best = report.original.by_level(), report.reordered.by_level()
+    curves = {"as given": list(given.values()), "rearranged": list(best.values())}
+    draw_levels(axes, list(given), curves, report.shuffled)
+    axes.set_title(f"{report.dataset['name']}: entanglement by level")
+    order: dict[str, Any] = {"permutation": report.permutation.tolist()}
+    contents = (
+        json.dumps(report.to_dict(), indent=2) + "\n",
+        report.to_text(),
+        json.dumps(order) + "\n",
+        lambda stream: figure.savefig(stream, format="png"),
+    )
+    for name, content in zip(REPORT_FILES, contents, strict=True):
+        write_atomically(folder / name, content, force=force)
+
+
+def _refuse_existing(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"'{folder}' is a file; name a folder for the report")
+    existing = [name for name in REPORT_FILES if (folder / name).exists()]
+    if existing and not force:
+        raise OutputExistsError(
+            f"'{folder}' holds {', '.join(existing)} already; choose another folder or add --force"
+        )
+
+
+def _parsed_shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(length) for length in text.lower().replace(",", "x").split("x"))
+    except ValueError:
+        raise typer.BadParameter(
+            f"a shape is written as 64 or 8x8, got {text!r}", param_hint="--shape"
+        ) from None
+
+
+def _parsed_levels(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    try:
+        if text.isdigit():
+            return int(text)
+        levels: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            levels.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise typer.BadParameter(
+            f"levels are written as 4, 2-5 or 1,3, got {text!r}", param_hint="--levels"
+        ) from None
+    return levels

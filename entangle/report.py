@@ -1,0 +1,240 @@
+"""Report of a diagnosis: the numbers, a verdict in plain words, and what to type next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entangle.entropy import EntanglementProfile
+
+__all__ = ["Report"]
+
+SCHEMA = 1
+RELATIVE_ERROR = 0.1  # of the tensor that the width bound allows
+SATURATION = 0.8  # share of ln(samples) above which the sample size sets the entropy
+WORTHWHILE = 0.05  # relative change of the mean entanglement that is worth a word
+HARDLY_ANY = 1e-3  # nats
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`~entangle.diagnosis.diagnose` found.
+
+    Attributes
+    ----------
+    dataset
+        ``name``, ``n_samples``, ``n_features``, ``n_classes``, ``shape``.
+    original, reordered
+        Entanglement profiles of the given order and of the best order found.
+    shuffled
+        Entropies of random orders in nats, averaged level by level: shape
+        ``(orders, levels)``.
+    shuffled_mean
+        Mean entropy of each random order over all cuts, in nats, shape ``(orders,)``.
+    held_out
+        Mean entropies in nats of rows kept from the ordering: in the given order, and in an
+        order found without them. Empty if there were too few rows.
+    surrogate
+        Mean surrogate entanglement of the cuts: ``original``, ``reordered``,
+        ``shuffled_mean`` (its expectation over all orders, in closed form).
+    permutation
+        Best order found: ``X[:, permutation]``.
+    settings
+        What was used: ``theta``, ``seed``, ``n_samples_used``, ``weights``, ``scale``, ...
+    notes
+        What was done to the data, one sentence each.
+    target
+        Name of the target column, to be named again in the next command.
+    """
+
+    dataset: Mapping[str, Any]
+    original: EntanglementProfile
+    reordered: EntanglementProfile
+    shuffled: NDArray[np.float64]
+    shuffled_mean: NDArray[np.float64]
+    held_out: tuple[float, ...]
+    surrogate: Mapping[str, float]
+    permutation: NDArray[np.int64]
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    target: str | None = None
+
+    @property
+    def p_value(self) -> float:
+        """Share of orders, the given one and the random ones, at or below the given one."""
+        below = int((self.shuffled_mean <= self.original.mean).sum())
+        return (1 + below) / (1 + self.shuffled_mean.size)
+
+    @property
+    def error_bound(self) -> float:
+        """Largest proven error of an entropy of the given or the best order, in nats."""
+        return float(max(self.original.error_bound.max(), self.reordered.error_bound.max()))
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether the number of rows, not the data, sets the entropy of some cut."""
+        most = math.log(self.settings["n_samples_used"])
+        return bool(self.original.entropy.max() > SATURATION * most)
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether rearranging lowers the mean entanglement noticeably, on unseen rows too."""
+        noise = 2 * float(self.shuffled_mean.std() / self.shuffled_mean.mean())
+        seen = 1 - self.reordered.mean / self.original.mean
+        return seen > WORTHWHILE and self.held_out_gain > max(WORTHWHILE / 2, noise)
+
+    @property
+    def held_out_gain(self) -> float:
+        """Share by which an order lowers the entanglement of rows it was not found on."""
+        return 1 - self.held_out[1] / self.held_out[0] if self.held_out else 0.0
+
+    @property
+    def verdict(self) -> str:
+        """One line in plain words."""
+        given, best = self.original.mean, self.reordered.mean
+        random, spread = float(self.shuffled_mean.mean()), float(self.shuffled_mean.std())
+        if self.is_saturated:
+            return (
+                "Undecided: the entropies are near ln(rows), so the number of rows sets them and "
+                "not the data; use more rows or a smaller theta."
+            )
+        if random < HARDLY_ANY:
+            return (
+                f"Fit for a local network in any order: hardly any entanglement ({given:.2g} "
+                "nats on average)."
+            )
+        if abs(random - given) <= max(2 * spread, WORTHWHILE * random) and not self.is_worthwhile:
+            return (
+                f"Order hardly matters: {given:.3g} nats as given, {random:.3g} in random orders, "
+                f"and an order found on other rows lowers it by {100 * self.held_out_gain:.0f} %."
+            )
+        change = 100 * abs(best - given) / given
+        if self.is_worthwhile:
+            return (
+                f"Rearranging helps: mean entanglement falls by {change:.0f} %, from {given:.3g} "
+                f"to {best:.3g} nats (random orders: {random:.3g})."
+            )
+        return (
+            f"Keep the given order: it has {given:.3g} nats, {100 * (1 - given / random):.0f} % "
+            f"below random orders, and the best order found has {best:.3g}."
+        )
+
+    @property
+    def next_command(self) -> str:
+        """What to type next."""
+        name = str(self.dataset["name"])
+        options = "" if self.target is None else f" --target {shlex.quote(self.target)}"
+        if self.is_saturated:
+            smaller = self.settings["theta"] / 2
+            return f"entangle diagnose {shlex.quote(name)}{options} --theta {smaller:.2g}"
+        if self.is_worthwhile:
+            out = f"{name.rsplit('/', 1)[-1].split('.')[0]}_reordered.csv"
+            return f"entangle reorder {shlex.quote(name)}{options} -o {shlex.quote(out)}"
+        return f"entangle diagnose {shlex.quote(name)}{options} --out report"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, text, lists and dictionaries; entropies in nats."""
+        original = _summary(self.original)
+        random_levels = self.shuffled.mean(axis=0).tolist()
+        return {
+            "schema": SCHEMA,
+            "dataset": dict(self.dataset),
+            "entanglement_nats": {
+                "original": original,
+                "reordered": _summary(self.reordered),
+                "shuffled": {
+                    "mean": float(self.shuffled_mean.mean()),
+                    "std": float(self.shuffled_mean.std()),
+                    "n": int(self.shuffled_mean.size),
+                    "p_value": self.p_value,
+                    "by_level": dict(zip(original["by_level"], random_levels, strict=True)),
+                },
+                "error_bound": self.error_bound,
+            },
+            "held_out_nats": dict(zip(("original", "reordered"), self.held_out, strict=False)),
+            "surrogate": dict(self.surrogate),
+            "width": {
+                "lower_bound": self.original.minimal_width(RELATIVE_ERROR),
+                "lower_bound_reordered": self.reordered.minimal_width(RELATIVE_ERROR),
+                "relative_error": RELATIVE_ERROR,
+            },
+            "permutation": self.permutation.tolist(),
+            "settings": dict(self.settings),
+            "saturated": self.is_saturated,
+            "notes": list(self.notes),
+            "verdict": self.verdict,
+            "next_command": self.next_command,
+        }
+
+    def to_text(self) -> str:
+        """Summary for a terminal, ending in the verdict and the next command."""
+        data, settings = self.dataset, self.settings
+        shape = " x ".join(map(str, data["shape"]))
+        layout = f"sequence of {shape}" if len(data["shape"]) == 1 else f"grid of {shape}"
+        classes = "" if data["n_classes"] is None else f", {data['n_classes']} classes"
+        lines = [
+            f"{data['name']}: {data['n_samples']} rows, {data['n_features']} features "
+            f"({layout}){classes}",
+            f"used: {settings['n_samples_used']} rows, theta {settings['theta']:.4g}, weights "
+            f"{settings['weights']}, scale {settings['scale']}, seed {settings['seed']}",
+            *(f"note: {note}" for note in self.notes),
+            "",
+            *self._table(),
+            "",
+            f"p-value of the given order against {self.shuffled_mean.size} random orders: "
+            f"{self.p_value:.3f}; entropies in nats, error below {self.error_bound:.1g}",
+            *self._held_out_line(),
+            f"width: a local network (tree) narrower than "
+            f"{self.original.minimal_width(RELATIVE_ERROR)} as given, "
+            f"{self.reordered.minimal_width(RELATIVE_ERROR)} rearranged, misses the data tensor "
+            f"by more than {RELATIVE_ERROR:.0%}",
+            "",
+            self.verdict,
+            f"next: {self.next_command}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _held_out_line(self) -> list[str]:
+        if not self.held_out:
+            return []
+        given, best = self.held_out
+        return [
+            f"held out: an order found without these rows gives them {best:.4f} nats, against "
+            f"{given:.4f} as given ({100 * self.held_out_gain:+.0f} % gain)"
+        ]
+
+    def _table(self) -> list[str]:
+        rows: list[tuple[str, ...]] = [
+            ("entanglement", "as given", "rearranged", "random", "spread")
+        ]
+        means, spreads = self.shuffled.mean(axis=0), self.shuffled.std(axis=0)
+        best = self.reordered.by_level()
+        for (level, entropy), mean, spread in zip(
+            self.original.by_level().items(), means, spreads, strict=True
+        ):
+            numbers = (entropy, best[level], float(mean), float(spread))
+            rows.append((f"level {level}", *(f"{number:.4f}" for number in numbers)))
+        shuffled = self.shuffled_mean
+        overall = (self.original.mean, self.reordered.mean, shuffled.mean(), shuffled.std())
+        rows.append(("mean over cuts", *(f"{number:.4f}" for number in overall)))
+        surrogate = (self.surrogate[key] for key in ("original", "reordered", "shuffled_mean"))
+        rows.append(("surrogate", *(f"{number:.5g}" for number in surrogate), ""))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        return [
+            row[0].ljust(widths[0])
+            + "".join(
+                cell.rjust(width + 2) for cell, width in zip(row[1:], widths[1:], strict=True)
+            )
+            for row in rows
+        ]
+
+
+def _summary(profile: EntanglementProfile) -> dict[str, Any]:
+    by_level = {str(level): entropy for level, entropy in profile.by_level().items()}
+    return {"mean": profile.mean, "by_level": by_level}

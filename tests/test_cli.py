@@ -1,0 +1,266 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+from sklearn.datasets import load_wine
+
+from entangle import cli
+from entangle.datasets import load_dataset
+
+QUICK = ["--rows", "60", "--shuffles", "2"]
+
+
+@pytest.fixture
+def entangle(monkeypatch, capsys):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["entangle", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(frame, name="table.csv"):
+        path = tmp_path / name
+        pd.DataFrame(frame).to_csv(path, index=False)
+        return path
+
+    return write
+
+
+def columns(n_rows=30, **more):
+    rng = np.random.default_rng(0)
+    return {"a": rng.random(n_rows), "b": rng.random(n_rows), "c": rng.random(n_rows), **more}
+
+
+def test_the_installed_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "entangle", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    for command in ("diagnose", "reorder", "datasets"):
+        assert command in done.stdout
+
+
+def test_diagnose_prints_a_summary_a_verdict_and_the_next_command(entangle):
+    code, out, err = entangle("diagnose", "digits", *QUICK)
+    assert (code, err) == (0, "")
+    assert out.startswith("digits: 1797 rows, 64 features (grid of 8 x 8), 10 classes\n")
+    assert "60 of 1797 rows drawn at random" in out
+    assert out.splitlines()[-1].startswith("next: entangle ")
+
+
+def test_diagnose_as_json_is_json_alone(entangle):
+    options = ["--json", "--seed", 5, "--theta", 0.085, "--shape", 64, "--levels", "1-2"]
+    code, out, err = entangle("diagnose", "digits", *QUICK, *options)
+    report = json.loads(out)
+    assert (code, err) == (0, "")
+    assert report["dataset"]["shape"] == [64]
+    assert report["settings"]["theta"] == 0.085
+    assert report["settings"]["seed"] == 5
+    assert list(report["entanglement_nats"]["original"]["by_level"]) == ["1", "2"]
+
+
+def test_a_report_folder_holds_four_files_and_is_not_overwritten(entangle, tmp_path):
+    folder = tmp_path / "new" / "report"
+    code, out, _ = entangle("diagnose", "wine", *QUICK, "--out", folder)
+    assert code == 0
+    names = ["permutation.json", "profile.png", "report.json", "report.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    report = json.loads((folder / "report.json").read_text())
+    assert json.loads((folder / "permutation.json").read_text())["permutation"] == (
+        report["permutation"]
+    )
+    assert (folder / "report.txt").read_text() in out
+    with Image.open(folder / "profile.png") as picture:
+        assert picture.size == (960, 600)
+        assert len(picture.convert("RGB").getcolors(2**24)) > 10
+
+    before = (folder / "report.json").read_bytes()
+    code, out, err = entangle("diagnose", "wine", *QUICK, "--seed", 1, "--out", folder)
+    assert (code, out) == (1, "")
+    assert "report.json" in err
+    assert "--force" in err
+    assert (folder / "report.json").read_bytes() == before
+    code, _, _ = entangle("diagnose", "wine", *QUICK, "--seed", 1, "--out", folder, "--force")
+    assert code == 0
+    assert json.loads((folder / "report.json").read_text())["settings"]["seed"] == 1
+
+
+def test_a_report_folder_that_is_a_file(entangle, table):
+    code, _, err = entangle("diagnose", "wine", *QUICK, "--out", table(columns()))
+    assert code == 1
+    assert "is a file" in err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "npz"])
+def test_reorder_moves_names_with_columns_and_keeps_the_target(entangle, tmp_path, suffix):
+    out_file = tmp_path / f"wine_reordered.{suffix}"
+    code, out, _ = entangle("reorder", "wine", "-o", out_file)
+    assert code == 0
+    assert str(out_file) in out
+    order = json.loads((tmp_path / "wine_reordered.permutation.json").read_text())
+    wine = load_wine()
+    moved = load_dataset(out_file, target="target" if suffix != "npz" else None)
+    assert list(moved.feature_names) == order["feature_names"]
+    assert_array_equal(moved.X, wine.data[:, order["permutation"]])
+    assert_array_equal(moved.y, wine.target)
+    expected = [wine.feature_names[feature] for feature in order["permutation"]]
+    assert order["feature_names"] == expected
+
+
+def test_reorder_overwrites_nothing_unasked(entangle, tmp_path):
+    out_file = tmp_path / "wine.csv"
+    out_file.write_text("precious")
+    code, _, err = entangle("reorder", "wine", "-o", out_file)
+    assert code == 1
+    assert "--force" in err
+    assert out_file.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["wine.csv"]
+    assert entangle("reorder", "wine", "-o", out_file, "--force")[0] == 0
+
+
+def test_the_verdict_of_a_reordered_file_is_not_to_reorder_again(entangle, tmp_path):
+    out_file = tmp_path / "wine.csv"
+    entangle("reorder", "wine", "-o", out_file)
+    code, out, _ = entangle("diagnose", out_file, "--target", "target", "--json")
+    report = json.loads(out)
+    entropies = report["entanglement_nats"]
+    assert code == 0
+    assert entropies["original"]["mean"] <= 1.02 * entropies["reordered"]["mean"]
+    assert not report["verdict"].startswith("Rearranging helps")
+
+
+def test_datasets_lists_what_is_found_and_counts_what_is_not(entangle, tmp_path, monkeypatch):
+    np.savez(tmp_path / "mine.npz", X=np.eye(5), y=np.arange(5))
+    monkeypatch.setenv("ENTANGLE_DATA", str(tmp_path))
+    code, out, _ = entangle("datasets")
+    assert code == 0
+    names = [line.split()[0] for line in out.splitlines()]
+    assert {"digits", "breast_cancer", "wine", "mine"} <= set(names)
+    assert "semeion" not in names
+    assert "more are registered and not on this machine" in out
+    listed = json.loads(entangle("datasets", "--json")[1])
+    assert {entry["name"] for entry in listed if not entry["found"]} >= {"semeion", "dna"}
+
+
+BAD_TABLES = {
+    "a missing value": (columns(d=[1.0, None] + [2.0, 3.0] * 14), [], "--impute"),
+    "infinity": (columns(d=[np.inf, *range(29)]), [], "inf"),
+    "text in a number column": (columns(d=["1.5", "x", *["2.5"] * 28]), [], "'x'"),
+    "one column": ({"a": np.arange(30.0)}, [], "column"),
+    "one row": (columns(1), [], "row"),
+    "one class": (columns(kind=["same"] * 30), ["--target", "kind"], "single class"),
+    "constant columns only": ({"a": [1.0] * 9, "b": [2.0] * 9}, [], "constant"),
+    "an unknown target": (columns(kind=[0, 1] * 15), ["--target", "kinds"], "did you mean"),
+    "a shape that does not fit": (columns(), ["--shape", "2x2"], "4 positions, the data have 3"),
+    "a shape of nothing": (columns(), ["--shape", "0"], "positive whole number"),
+    "a level that is not there": (columns(), ["--levels", "9"], "run from 1 to 2"),
+    "a theta that is no number": (columns(), ["--theta", "wide"], "positive number or 'auto'"),
+    "a device that is not there": (columns(), ["--device", "tpu"], "'tpu' is not available"),
+    "an unknown way to impute": (columns(), ["--impute", "magic"], "magic"),
+    "an unknown column to drop": (columns(), ["--drop", "z"], "'z'"),
+    "an unknown scale": (columns(), ["--scale", "row"], "'feature', 'global' or 'none'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_data_give_exit_code_one_and_one_message(entangle, table, name):
+    frame, options, match = BAD_TABLES[name]
+    code, out, err = entangle("diagnose", table(frame), *options)
+    assert (code, out) == (1, "")
+    assert err.startswith("entangle: ")
+    assert match in err
+    assert "Traceback" not in err
+
+
+def test_duplicate_column_names(entangle, tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("a,b,a\n1,2,3\n4,5,6\n")
+    code, _, err = entangle("diagnose", path)
+    assert code == 1
+    assert "'a'" in err
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        ("digit", "digits"),
+        ("nowhere.csv", "nowhere.csv"),
+        (__file__, "expected a file ending in .csv"),
+    ],
+)
+def test_data_that_cannot_be_found_or_read(entangle, data, match):
+    code, out, err = entangle("diagnose", data)
+    assert (code, out) == (1, "")
+    assert match in err
+
+
+def test_a_damaged_file(entangle, tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(b"PK not a zip file")
+    code, _, err = entangle("diagnose", path)
+    assert code == 1
+    assert "broken.npz" in err
+
+
+def test_too_large_for_memory_is_refused_with_the_size(entangle, monkeypatch):
+    monkeypatch.setattr("entangle.data_tensor._available_memory", lambda tensor: 1e6)
+    code, _, err = entangle("diagnose", "digits")
+    assert code == 1
+    assert "Gram matrices of 1000 samples" in err
+    assert "GiB" in err
+
+
+def test_running_out_of_memory_is_a_message(entangle, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_loaded", fail)
+    code, _, err = entangle("diagnose", "digits")
+    assert (code, err) == (1, "entangle: out of memory; take fewer rows (--rows)\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diagnose"],
+        ["diagnose", "digits", "--no-such-option"],
+        ["diagnose", "digits", "--shape", "8y8"],
+        ["diagnose", "digits", "--levels", "top"],
+        ["diagnose", "digits", "--rows", "1"],
+        ["diagnose", "digits", "--shuffles", "0"],
+        ["reorder", "digits"],
+        ["measure", "digits"],
+    ],
+)
+def test_usage_errors_exit_with_two(entangle, arguments):
+    code, out, err = entangle(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [("4", 4), ("2-5", [2, 3, 4, 5]), ("1,3", [1, 3]), ("1-2,5", [1, 2, 5]), (None, None)],
+)
+def test_levels_are_parsed(text, levels):
+    assert cli._parsed_levels(text) == levels
+
+
+@pytest.mark.parametrize(("text", "shape"), [("64", (64,)), ("8x8", (8, 8)), ("4X4x2", (4, 4, 2))])
+def test_shapes_are_parsed(text, shape):
+    assert cli._parsed_shape(text) == shape

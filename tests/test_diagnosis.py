@@ -1,0 +1,245 @@
+import dataclasses
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_breast_cancer, load_iris
+
+from entangle import (
+    DataTensor,
+    canonical_partitions,
+    correlation_affinity,
+    diagnose,
+    entanglement_profile,
+    load_dataset,
+    surrogate_entanglement,
+)
+from entangle.embedding import Trigonometric
+from entangle.entropy import EntanglementProfile
+from entangle.errors import InputError, PartitionError
+from entangle.preparation import stratified_rows
+
+
+def chain(n_samples=300, n_features=32, rho=0.9, seed=0):
+    """AR(1): neighbours correlate, distant features do not."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(n_samples, n_features))
+    X = noise.copy()
+    for n in range(1, n_features):
+        X[:, n] = rho * X[:, n - 1] + math.sqrt(1 - rho**2) * noise[:, n]
+    return X
+
+
+@pytest.fixture(scope="module")
+def report():
+    data = load_breast_cancer()
+    return diagnose(data.data, data.target, max_samples=120, n_shuffles=5, seed=3)
+
+
+def test_the_report_is_what_its_parts_say(report):
+    """Rebuilt from public pieces: rows, scale, theta, order."""
+    data = load_breast_cancer()
+    rows = stratified_rows(data.target, 569, 120, seed=3)
+    low, high = data.data.min(axis=0), data.data.max(axis=0)
+    X = ((data.data - low) / (high - low))[rows]
+    weights = np.where(data.target[rows] == 1, 1.0, -1.0)
+    theta = report.settings["theta"]
+    for order, found in ((np.arange(30), report.original), (report.permutation, report.reordered)):
+        tensor = DataTensor(X[:, order], weights, Trigonometric(theta))
+        expected = entanglement_profile(tensor, levels=list(found.by_level()), tolerance=1e-9)
+        assert (np.abs(found.entropy - expected.entropy) <= found.error_bound + 1e-9).all()
+
+
+def test_the_surrogates_are_means_over_the_cuts(report):
+    affinity = correlation_affinity(load_breast_cancer().data)
+    cuts = [cut for cut in canonical_partitions(30) if cut.level in report.settings["levels"]]
+    orders = {"original": np.arange(30), "reordered": report.permutation}
+    for name, order in orders.items():
+        moved = affinity[np.ix_(order, order)]
+        mean = np.mean([surrogate_entanglement(moved, cut) for cut in cuts])
+        assert report.surrogate[name] == pytest.approx(mean)
+    rng = np.random.default_rng(0)
+    random = []
+    for _ in range(300):
+        order = rng.permutation(30)
+        moved = affinity[np.ix_(order, order)]
+        random.append(np.mean([surrogate_entanglement(moved, cut) for cut in cuts]))
+    error = np.std(random) / math.sqrt(300)
+    assert abs(np.mean(random) - report.surrogate["shuffled_mean"]) < 4 * error
+
+
+def test_the_dictionary_has_every_field_and_is_json(report):
+    found = json.loads(json.dumps(report.to_dict()))
+    assert found["schema"] == 1
+    assert found["dataset"] == {
+        "name": "data", "n_samples": 569, "n_features": 30, "n_classes": 2, "shape": [30],
+    }  # fmt: skip
+    entropies = found["entanglement_nats"]
+    for order in ("original", "reordered"):
+        assert entropies[order]["mean"] == pytest.approx(getattr(report, order).mean)
+        assert list(entropies[order]["by_level"]) == ["1", "2", "3", "4"]
+    assert entropies["shuffled"].keys() >= {"mean", "std", "n", "p_value"}
+    assert entropies["shuffled"]["n"] == 5
+    assert 0 <= entropies["error_bound"] <= 1e-4
+    assert found["surrogate"].keys() == {"original", "reordered", "shuffled_mean"}
+    assert found["width"]["lower_bound"] >= 1
+    assert sorted(found["permutation"]) == list(range(30))
+    assert found["settings"].keys() >= {"theta", "seed", "n_samples_used", "weights"}
+    assert found["settings"]["n_samples_used"] == 120
+    assert found["settings"]["weights"] == "-1 and +1 by class"
+    assert found["verdict"] == report.verdict
+
+
+def test_the_text_says_what_was_used_and_ends_in_a_command(report):
+    lines = report.to_text().splitlines()
+    assert lines[0] == "data: 569 rows, 30 features (sequence of 30), 2 classes"
+    assert "120 of 569 rows drawn at random, evenly over the target" in report.to_text()
+    assert lines[-2] == report.verdict
+    assert lines[-1].startswith("next: entangle ")
+    assert max(map(len, lines)) < 140
+
+
+def test_the_same_seed_gives_the_same_report_whatever_the_executor(report):
+    data = load_breast_cancer()
+    with ThreadPoolExecutor(2) as pool:
+        again = diagnose(
+            data.data, data.target, max_samples=120, n_shuffles=5, seed=3, executor=pool
+        )
+    assert_array_equal(again.permutation, report.permutation)
+    assert_allclose(again.shuffled, report.shuffled, atol=1e-9)
+
+
+def test_a_good_order_is_kept_and_a_bad_one_mended():
+    X = chain()
+    good = diagnose(X, n_shuffles=10)
+    assert good.verdict.startswith("Keep the given order")
+    assert good.p_value == pytest.approx(1 / 11)
+    mixed = np.random.default_rng(1).permutation(32)
+    bad = diagnose(X[:, mixed], n_shuffles=10)
+    assert bad.verdict.startswith("Rearranging helps")
+    assert bad.p_value > 1 / 11
+    assert bad.next_command == "entangle reorder data -o data_reordered.csv"
+    assert bad.reordered.mean == pytest.approx(good.reordered.mean, rel=0.02)
+
+
+def test_independent_features_have_no_better_order():
+    report = diagnose(np.random.default_rng(0).normal(size=(200, 16)), n_shuffles=10)
+    assert report.verdict.startswith("Order hardly matters")
+
+
+def test_almost_equal_rows_are_fit_in_any_order():
+    X = 1 + 1e-3 * np.random.default_rng(0).normal(size=(50, 8))
+    report = diagnose(X, theta=0.085, scale="none", n_shuffles=3)
+    assert report.verdict.startswith("Fit for a local network in any order")
+
+
+def test_entropies_set_by_the_number_of_rows_are_called_so():
+    X = np.random.default_rng(0).normal(size=(40, 64))
+    report = diagnose(X, theta=0.45, scale="none", n_shuffles=3)
+    assert report.is_saturated
+    assert report.verdict.startswith("Undecided")
+    assert "--theta 0.23" in report.next_command
+
+
+def make_profile(mean):
+    return EntanglementProfile(
+        partitions=tuple(canonical_partitions(2)), levels=np.array([1]),
+        entropy=np.array([mean]), error_bound=np.zeros(1), discarded_weight=np.zeros(1),
+        schmidt_weights=(np.array([1.0]),), tolerance=1e-4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "random", "p_value"),
+    [(0.1, [0.2, 0.3, 0.4], 1 / 4), (0.35, [0.2, 0.3, 0.4], 3 / 4), (0.2, [0.2, 0.2], 1.0)],
+)
+def test_the_p_value_counts_the_orders_at_or_below_the_given_one(report, given, random, p_value):
+    moved = dataclasses.replace(
+        report, original=make_profile(given), shuffled_mean=np.array(random)
+    )
+    assert moved.p_value == pytest.approx(p_value)
+
+
+def test_names_with_spaces_are_quoted_in_the_next_command(report):
+    moved = dataclasses.replace(
+        report, dataset={**report.dataset, "name": "my data.csv"}, target="the label"
+    )
+    assert "'my data.csv' --target 'the label'" in moved.next_command
+
+
+def test_more_classes_become_a_label_axis_and_quantities_a_score():
+    X, y = load_iris(return_X_y=True)
+    assert diagnose(X, y, n_shuffles=1).settings["weights"] == "label axis of 3 classes"
+    assert diagnose(X, y.astype(float), n_shuffles=1).settings["weights"].startswith("label axis")
+    assert diagnose(X, X[:, 0] * 1.7, n_shuffles=1).settings["weights"].startswith("standard")
+    assert diagnose(X, n_shuffles=1).settings["weights"] == "all 1 (no target)"
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_frames_are_diagnosed_with_a_column_or_an_array_as_target(frame):
+    X, y = load_iris(return_X_y=True)
+    table = {f"f{n}": X[:, n] for n in range(4)}
+    named = diagnose(frame({**table, "kind": y}), "kind", n_shuffles=1)
+    apart = diagnose(frame(table), y, n_shuffles=1)
+    assert_allclose(named.original.entropy, apart.original.entropy, atol=1e-12)
+    with pytest.raises(InputError, match="kinds"):
+        diagnose(frame(table), "kinds")
+
+
+def test_a_data_set_brings_its_shape_and_scale():
+    report = diagnose(load_dataset("digits"), max_samples=60, n_shuffles=1)
+    assert report.dataset["shape"] == [8, 8]
+    assert report.settings["scale"] == "global"
+    assert report.settings["levels"] == [1, 2]  # level 3 holds single features
+    flat = diagnose(load_dataset("digits"), shape=64, levels=[1, 3], max_samples=60, n_shuffles=1)
+    assert flat.settings["levels"] == [1, 3]
+
+
+def test_rows_are_drawn_evenly_by_class_and_at_random():
+    y = np.repeat([0, 1, 2], [600, 300, 100])  # grouped, as many files are
+    rows = stratified_rows(y, 1000, 100, seed=0)
+    assert np.bincount(y[rows]).tolist() == [60, 30, 10]
+    assert len(np.unique(rows)) == 100
+    assert (np.diff(rows) > 0).all()
+    other = stratified_rows(y, 1000, 100, seed=1)
+    assert not np.array_equal(rows, other)
+    assert abs(np.mean(rows[y[rows] == 0]) - 300) < 75
+    assert stratified_rows(y, 1000, 1000, seed=0).tolist() == list(range(1000))
+    assert len(np.unique(stratified_rows(None, 1000, 77, seed=0))) == 77
+
+
+X = np.random.default_rng(0).random((12, 4))
+HOLE = np.where(np.arange(48).reshape(12, 4) == 9, np.nan, X)
+LABELS = np.arange(12) % 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "match"),
+    [
+        ((HOLE,), {}, InputError, "NaN in column 1, row 2"),
+        ((np.where(X[5, 3] == X, np.inf, X),), {}, InputError, "infinity in column 3, row 5"),
+        ((np.ones((12, 4)),), {}, InputError, "every feature is constant"),
+        ((X[:, :1],), {}, InputError, "2 features, got 12 and 1"),
+        ((X[:1],), {}, InputError, "at least 2 samples"),
+        ((X, np.zeros(12)), {}, InputError, "single class"),
+        ((X, np.zeros(5)), {}, InputError, r"shape \(12,\), got \(5,\)"),
+        ((X, np.full(12, np.nan)), {}, InputError, "NaN or infinite labels"),
+        ((X, LABELS), {"shape": (3, 2)}, PartitionError, "6 positions, the data have 4"),
+        ((X, LABELS), {"levels": 9}, PartitionError, "run from 1 to 2"),
+        ((X, LABELS), {"theta": "wide"}, InputError, "positive number or 'auto'"),
+        ((X, LABELS), {"theta": -1}, InputError, "positive finite"),
+        ((X, LABELS), {"scale": "row"}, InputError, "'feature', 'global' or 'none'"),
+        ((X, LABELS), {"n_shuffles": 0}, InputError, "at least 1"),
+        ((X, LABELS), {"max_samples": 1}, InputError, "at least 2"),
+        ((X, np.repeat([0, 1], [11, 1])), {"max_samples": 2}, InputError, "draw more rows"),
+        (([["a", "b"]] * 3,), {}, InputError, "real numbers"),
+    ],
+)
+def test_bad_input(arguments, keywords, error, match):
+    with pytest.raises(error, match=match):
+        diagnose(*arguments, **keywords)
