@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import opt_einsum
-import psutil
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -32,7 +31,8 @@ from torch import Tensor
 from entangle.axes import LabelWeights, LocalVectors
 from entangle.embedding import Embedding, local_vectors, resolve_embedding
 from entangle.errors import DegenerateStateError, InputError, PartitionError
-from entangle.gram import check_memory, gram_product, row_kronecker
+from entangle.gram import gram_product, row_kronecker
+from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_tensor
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
@@ -209,7 +209,7 @@ class DataTensor:
             If that is more than the available memory.
         """
         exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
-        check_memory(16 * 2.0 ** min(exponent, 1000), _available_memory(self), "a dense tensor")
+        require_memory(16 * 2.0 ** min(exponent, 1000), "a dense tensor", _free_memory(self))
         return self._dense * math.exp(self.log_scale)
 
     @functools.cached_property
@@ -382,9 +382,9 @@ class DataTensor:
 
     def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
         """Refuse if so many samples x samples matrices do not fit in memory."""
-        available = _available_memory(self) if max_memory is None else max_memory
+        limit = _free_memory(self) if max_memory is None else max_memory
         what = f"the Gram matrices of {self.n_samples} samples ({n_matrices} at a time)"
-        check_memory(8.0 * n_matrices * self.n_samples**2, available, what)
+        require_memory(8.0 * n_matrices * self.n_samples**2, what, limit)
 
     # -- other libraries -------------------------------------------------------------------
 
@@ -431,8 +431,7 @@ def _label_weights(weights: ArrayLike | Tensor | None, values: Tensor) -> Tensor
     return given
 
 
-def _available_memory(tensor: DataTensor) -> float:
-    """Bytes free where the tensor lives."""
-    if tensor.vectors.device.type == "cuda":
-        return float(torch.cuda.mem_get_info(tensor.vectors.device)[0])
-    return float(psutil.virtual_memory().available)
+def _free_memory(tensor: DataTensor) -> float | None:
+    """Bytes free on the tensor's GPU; ``None`` if it has none, for the machine's memory."""
+    device = tensor.vectors.device
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None

@@ -21,9 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from entangle.axes import GramMatrix, LocalVectors
-from entangle.errors import MemoryLimitError
 
-__all__ = ["check_memory", "gram_product", "row_kronecker"]
+__all__ = ["gram_product", "row_kronecker"]
 
 TILE = 64  # columns of a tile; its four rows and two vectors stay in the first-level cache
 STRIPE = 16  # rows handed to a thread at a time
@@ -126,18 +125,3 @@ def row_kronecker(vectors: LocalVectors) -> torch.Tensor:
     for feature in vectors[1:]:
         product = (product[:, :, None] * feature.T[:, None, :]).flatten(1)
     return product
-
-
-def check_memory(n_bytes: float, available: float, what: str) -> None:
-    """Refuse work that needs more memory than there is, before it is allocated.
-
-    Raises
-    ------
-    MemoryLimitError
-        With both sizes.
-    """
-    if n_bytes > available:
-        raise MemoryLimitError(
-            f"{what} needs about {n_bytes / 2**30:.2f} GiB and {available / 2**30:.2f} GiB may be "
-            "used; take fewer rows, or allow more with max_memory"
-        )

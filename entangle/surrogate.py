@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-import psutil
 from jaxtyping import Float64
 from scipy import sparse
 from scipy.stats import rankdata
 
 from entangle.axes import Shape
-from entangle.errors import InputError, MemoryLimitError, PartitionError
+from entangle.errors import InputError, PartitionError
+from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_matrix
 
@@ -138,20 +138,13 @@ def correlation_affinity(X: object, method: str | Callable = "pearson") -> Affin
     """
     affinity = resolve_affinity(method)
     samples = as_sample_matrix(X)
-    _check_memory(samples.shape[1])
+    require_memory(
+        8.0 * _COPIES * samples.shape[1] ** 2,
+        f"the affinity of {samples.shape[1]} features with its working copies",
+        repair="keep fewer features, or order them with FeatureRearranger(affinity='pearson'), "
+        "which stores no such matrix",
+    )
     return affinity(samples)
-
-
-def _check_memory(n_features: int) -> None:
-    need = _COPIES * 8 * n_features**2
-    available = psutil.virtual_memory().available
-    if need > available:
-        raise MemoryLimitError(
-            f"the affinity of {n_features} features and its working copies need "
-            f"{need / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free; keep fewer features, "
-            "or order them with FeatureRearranger(affinity='pearson'), which stores no such "
-            "matrix"
-        )
 
 
 def check_affinity(affinity: object, n_features: int) -> Affinity:

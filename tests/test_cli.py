@@ -81,8 +81,9 @@ def test_a_report_folder_holds_four_files_and_is_not_overwritten(entangle, tmp_p
     names = ["permutation.json", "profile.png", "report.json", "report.txt"]
     assert sorted(path.name for path in folder.iterdir()) == names
     report = json.loads((folder / "report.json").read_text())
-    assert json.loads((folder / "permutation.json").read_text())["permutation"] == (
-        report["permutation"]
+    assert (
+        json.loads((folder / "permutation.json").read_text())["permutation"]
+        == (report["permutation"])
     )
     assert (folder / "report.txt").read_text() in out
     with Image.open(folder / "profile.png") as picture:
@@ -218,11 +219,11 @@ def test_a_damaged_file(entangle, tmp_path):
 
 
 def test_too_large_for_memory_is_refused_with_the_size(entangle, monkeypatch):
-    monkeypatch.setattr("entangle.data_tensor._available_memory", lambda tensor: 1e6)
+    monkeypatch.setattr("entangle.data_tensor._free_memory", lambda tensor: 1e6)
     code, _, err = entangle("diagnose", "digits")
     assert code == 1
     assert "Gram matrices of 1000 samples" in err
-    assert "GiB" in err
+    assert "MiB is available" in err
 
 
 def test_running_out_of_memory_is_a_message(entangle, monkeypatch):

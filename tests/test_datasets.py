@@ -387,10 +387,12 @@ def test_pickled_array_is_never_loaded(tmp_path):
 def test_memory_is_refused_before_reading(archive, tmp_path, monkeypatch, text_file):
     path = archive(X=np.zeros((1000, 100)), y=np.zeros(1000, int))
     monkeypatch.setattr(np, "load", None)
-    with pytest.raises(MemoryLimitError, match=r"set.npz' needs 0\.8 MB .* 0\.5 MB is available"):
+    with pytest.raises(
+        MemoryLimitError, match=r"set.npz' needs 0\.7\d MiB .* 0\.48 MiB is available"
+    ):
         load_dataset(path, max_memory=500_000)
     np.save(tmp_path / "a.npy", np.zeros((1000, 100)))
-    with pytest.raises(MemoryLimitError, match=r"a.npy' needs 0\.8 MB"):
+    with pytest.raises(MemoryLimitError, match=r"a.npy' needs 0\.7\d MiB"):
         load_dataset(tmp_path / "a.npy", max_memory=500_000)
     for name in ("t.csv", "t.parquet"):
         write_table(tmp_path / name, np.random.default_rng(0).random((900, 9)), "abcdefghi")

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from entangle.errors import MemoryLimitError
-from entangle.gram import check_memory, gram_product, row_kronecker
+from entangle.gram import gram_product, row_kronecker
 
 
 def local_vectors(n_features, local, n_samples, seed=0):
@@ -63,9 +62,3 @@ def test_row_kronecker_runs_the_last_feature_fastest():
     vectors = local_vectors(3, 2, 1)
     expected = torch.einsum("a,b,c->abc", *vectors[:, :, 0]).reshape(1, -1)
     assert_allclose(row_kronecker(vectors), expected, atol=1e-15)
-
-
-def test_memory_is_checked_against_the_limit():
-    check_memory(2**30, 2**30, "work")
-    with pytest.raises(MemoryLimitError, match=r"work needs about 2\.00 GiB and 1\.00 GiB may"):
-        check_memory(2**31, 2**30, "work")

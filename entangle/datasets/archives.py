@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from entangle.datasets.completion import as_labels
 from entangle.datasets.dataset import Draft, numbered_names
-from entangle.datasets.memory import require_memory
 from entangle.datasets.wording import did_you_mean, listed
 from entangle.errors import DatasetError, InputError
+from entangle.memory import require_memory
 
 __all__ = ["drop_features", "read_npy", "read_npz"]
 

@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entangle.datasets.memory import require_memory
 from entangle.datasets.wording import listed
 from entangle.errors import DatasetError, InputError
+from entangle.memory import require_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from entangle.datasets.completion import as_labels, complete, require_imputation
 from entangle.datasets.dataset import Dataset, Draft
-from entangle.datasets.memory import require_memory
 from entangle.datasets.wording import counted, did_you_mean, listed
 from entangle.errors import InputError
+from entangle.memory import require_memory
 
 if TYPE_CHECKING:
     import narwhals as nw

@@ -1,0 +1,43 @@
+"""Memory: refuse what does not fit before a byte of it is allocated."""
+
+from __future__ import annotations
+
+import psutil
+
+from entangle.errors import MemoryLimitError
+
+__all__ = ["require_memory"]
+
+REPAIR = "use fewer rows or columns, or a machine with more memory"
+
+
+def require_memory(
+    needed: float, what: str, limit: float | None = None, repair: str = REPAIR
+) -> None:
+    """Refuse work whose arrays would not fit.
+
+    Parameters
+    ----------
+    needed
+        Bytes that will be held at once.
+    what
+        What needs them, for the message.
+    limit
+        Bytes that may be used. Default: what the machine has available now.
+    repair
+        What to do instead, for the message.
+
+    Raises
+    ------
+    MemoryLimitError
+        If ``needed`` exceeds the limit; it names both.
+    """
+    allowed = psutil.virtual_memory().available if limit is None else limit
+    if needed > allowed:
+        raise MemoryLimitError(
+            f"{what} needs {_size(needed)} of memory, {_size(allowed)} is available; {repair}"
+        )
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:,.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:,.2f} MiB"
