@@ -131,9 +131,11 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """Yield the node and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        pending: list[Node] = [self]
+        while pending:
+            node = pending.pop()
+            yield node
+            pending.extend(reversed(node.children))
 
 
 class CanonicalTree:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
 
@@ -84,6 +85,9 @@ class Subtree:
         return self.vectors[node.start - self.node.start : node.stop - self.node.start]
 
 
+Block: TypeAlias = tuple[Subtree, GramMatrix]  # with the Gram matrix of its own features
+
+
 def cut_spectra(
     root: Subtree,
     plan: SweepPlan,
@@ -92,11 +96,16 @@ def cut_spectra(
 ) -> Spectra:
     """Spectra of every node below ``root`` down to ``plan.deepest``, by ``(start, stop)``.
 
-    ``advance`` is called with the number of cuts finished since the last call. Work is handed
-    to the executor by subtrees, each with the Gram matrix of its outside.
+    ``advance`` is called with the number of cuts finished since the last call. The executor
+    takes the blocks of the first group one by one, and then whole subtrees, each with the Gram
+    matrix of its outside.
     """
-    spectra, subtrees = _group(root, plan)
-    advance(len(spectra))
+    blocks, subtrees = _group(root, plan)
+    spectra: Spectra = {}
+    for found in map_ordered(partial(_block_spectra, plan), blocks, executor):
+        spectra |= found
+        advance(len(found))
+    del blocks
     if executor is None:
         for subtree in subtrees:
             spectra |= cut_spectra(subtree, plan, advance=advance)
@@ -110,8 +119,8 @@ def cut_spectra(
 def matrices_needed(root: Node) -> int:
     """Count the samples x samples matrices alive at most in a walk below ``root``.
 
-    A group of g generations holds one matrix for each of its nodes while it is worked on, and
-    then one for each subtree that waits; the spectrum of a cut takes up to six more.
+    A group holds two matrices for each of its nodes while it is worked on, and then one for
+    each subtree that waits; the spectrum of a cut takes up to eight more.
     """
     branching = max(len(node.children) for node in root.walk())
     depth = max(node.level for node in root.walk()) - root.level
@@ -144,26 +153,22 @@ def _frontier(root: Node, plan: SweepPlan) -> set[Node]:
             return set(frontier)
 
 
-def _group(root: Subtree, plan: SweepPlan) -> tuple[Spectra, list[Subtree]]:
-    """Spectra of one group of generations, and the subtrees that go on below it."""
+def _group(root: Subtree, plan: SweepPlan) -> tuple[list[Block], list[Subtree]]:
+    """Blocks of one group of generations, and the subtrees that go on below it."""
     frontier = _frontier(root.node, plan)
     inside = _gram_products(root, frontier)
-    spectra: Spectra = {}
+    blocks: list[Block] = []
     below: list[Subtree] = []
     pending = [root]
     while pending:
         parent = pending.pop()
         for child in parent.node.children:
-            outside = _without(child, parent, inside)
-            subtree = Subtree(child, root.within(child), outside)
-            if _is_small(child, plan):
-                spectra |= _small_spectra(subtree, plan)
-                continue
-            if child is not plan.twin:
-                spectra[child.start, child.stop] = _spectrum(subtree, inside[child], plan)
+            subtree = Subtree(child, root.within(child), _without(child, parent, inside))
+            if child is not plan.twin or _is_small(child, plan):
+                blocks.append((subtree, inside[child]))
             if not _is_leaf(child, plan):
                 (below if child in frontier else pending).append(subtree)
-    return spectra, below
+    return blocks, below
 
 
 def _gram_products(root: Subtree, frontier: set[Node]) -> dict[Node, GramMatrix]:
@@ -193,9 +198,15 @@ def _without(child: Node, parent: Subtree, inside: dict[Node, GramMatrix]) -> Gr
     return outside
 
 
-def _spectrum(subtree: Subtree, inside: GramMatrix, plan: SweepPlan) -> CutSpectrum:
-    rank = plan.max_rank(subtree.node.size, inside.shape[0])
-    return gram_spectrum(inside, subtree.outside, plan.total, rank, plan.tolerance, plan.rounding)
+def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
+    """Spectrum of one block, and of all inside it if it is small."""
+    subtree, inside = block
+    node = subtree.node
+    if _is_small(node, plan):
+        return _small_spectra(subtree, plan)
+    rank = plan.max_rank(node.size, len(inside))
+    found = gram_spectrum(inside, subtree.outside, plan.total, rank, plan.tolerance, plan.rounding)
+    return {(node.start, node.stop): found}
 
 
 def _small_spectra(subtree: Subtree, plan: SweepPlan) -> Spectra:
