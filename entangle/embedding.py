@@ -211,8 +211,6 @@ def auto_theta(X: SampleMatrix, n_pairs: int = 2000, seed: int = 0) -> float:
         return float((-cosine.log()).sum(dim=1).median()) - 1.0
 
     low, high = 0.0, 0.5 / largest
-    if excess(high) <= 0:
-        return high
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) < 0 else (low, middle)
