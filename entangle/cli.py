@@ -86,7 +86,7 @@ def diagnose(
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=2, help="Rows to draw at random, by class.",
-                                 show_default="1000, or 500 for more than 128 features")
+                                 show_default="1000, or 500 for more than 32 features")
     ] = None,
     shuffles: Annotated[int, typer.Option(min=1, help="Random orders to compare with.")] = 20,
     impute: Impute = None,

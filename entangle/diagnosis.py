@@ -96,7 +96,7 @@ def diagnose(
         Number of random orders.
     max_samples
         Rows drawn for the entropies, at random and by class. Default: 1000, or 500 for more
-        than 128 features.
+        than 32 features.
     tolerance
         Wanted error bound of each entropy, in nats.
     seed

@@ -30,7 +30,7 @@ __all__ = [
     "stratified_rows",
 ]
 
-FEW_FEATURES, MANY_ROWS, FEW_ROWS = 128, 1000, 500  # rows drawn for few and for many features
+FEW_FEATURES, MANY_ROWS, FEW_ROWS = 32, 1000, 500  # rows drawn for few and for many features
 MOST_CLASSES = 50  # whole numbers with more values than this are a quantity, not classes
 
 

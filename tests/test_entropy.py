@@ -54,6 +54,15 @@ def test_product_data_have_no_entanglement(n_features):
         assert geometric_entanglement(tensor, cut) == pytest.approx(0, abs=1e-7)
 
 
+def test_one_sample_has_rank_one_whatever_the_rounding(monkeypatch):
+    monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", 1)
+    for seed in range(20):
+        X = np.random.default_rng(seed).random((1, 5))
+        profile = entanglement_profile(DataTensor(X, embedding=Trigonometric(0.3)))
+        assert profile.entropy.max() == 0.0
+        assert profile.error_bound.max() == 0.0
+
+
 @pytest.mark.parametrize("n_features", [2, 6, 30])
 def test_two_orthogonal_samples_are_a_bell_state(n_features):
     X = np.stack([np.zeros(n_features), np.ones(n_features)])
