@@ -101,6 +101,16 @@ def test_a_report_folder_holds_four_files_and_is_not_overwritten(entangle, tmp_p
     assert json.loads((folder / "report.json").read_text())["settings"]["seed"] == 1
 
 
+def test_existing_outputs_are_refused_before_any_work(entangle, tmp_path, monkeypatch):
+    (tmp_path / "profile.png").write_text("precious")
+    monkeypatch.setattr(cli, "_loaded", lambda *_: pytest.fail("read the data first"))
+    for arguments in (("diagnose", "wine", "--out", tmp_path),
+                      ("reorder", "wine", "-o", tmp_path / "profile.png")):  # fmt: skip
+        code, out, err = entangle(*arguments)
+        assert (code, out) == (1, "")
+        assert "--force" in err
+
+
 def test_a_report_folder_that_is_a_file(entangle, table):
     code, _, err = entangle("diagnose", "wine", *QUICK, "--out", table(columns()))
     assert code == 1

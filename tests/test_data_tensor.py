@@ -127,6 +127,22 @@ def test_two_classes_become_signs_and_more_become_an_axis():
     assert more.weights.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]
 
 
+@pytest.mark.parametrize("n_features", [6, 40])
+def test_reordered_moves_features_as_indexing_columns_does(n_features):
+    rng = np.random.default_rng(9)
+    X, y = rng.random((20, n_features)), rng.integers(0, 3, 20)
+    tensor = DataTensor.from_labels(X, y, Trigonometric(0.3))
+    tensor.schmidt_values(Partition([0], n_features))  # fills what is kept from call to call
+    order = rng.permutation(n_features)
+    expected = DataTensor.from_labels(X[:, order], y, Trigonometric(0.3))
+    cut = Partition(range(n_features // 2), n_features)
+    moved = tensor.reordered(order)
+    assert_allclose(moved.schmidt_values(cut), expected.schmidt_values(cut), atol=1e-12)
+    assert_allclose(tensor.reordered(order).norm, tensor.norm)
+    with pytest.raises(InputError, match="holds each of 0"):
+        tensor.reordered([0] * n_features)
+
+
 def test_long_vectors_are_carried_as_a_logarithm():
     """Lengths of 1e3 to the power 400 would overflow; the entropies do not notice."""
     X = np.random.default_rng(8).random((12, 400))

@@ -22,7 +22,7 @@ from entangle import (
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile
 from entangle.errors import InputError, PartitionError
-from entangle.preparation import stratified_rows
+from entangle.preparation import sample_weights, scaled, stratified_rows
 
 
 def chain(n_samples=300, n_features=32, rho=0.9, seed=0):
@@ -169,7 +169,15 @@ def test_names_with_spaces_are_quoted_in_the_next_command(report):
     moved = dataclasses.replace(
         report, dataset={**report.dataset, "name": "my data.csv"}, target="the label"
     )
-    assert "'my data.csv' --target 'the label'" in moved.next_command
+    command = "'my data.csv' --target 'the label'"
+    assert moved.is_worthwhile
+    assert moved.next_command.startswith(f"entangle reorder {command} -o 'my data_reordered.csv'")
+    kept = dataclasses.replace(moved, held_out=())
+    assert kept.next_command == f"entangle diagnose {command} --out report"
+    few = {**moved.settings, "n_samples_used": 1}
+    assert dataclasses.replace(moved, settings=few).next_command.startswith(
+        f"entangle diagnose {command} --theta"
+    )
 
 
 def test_more_classes_become_a_label_axis_and_quantities_a_score():
@@ -198,6 +206,24 @@ def test_a_data_set_brings_its_shape_and_scale():
     assert report.settings["levels"] == [1, 2]  # level 3 holds single features
     flat = diagnose(load_dataset("digits"), shape=64, levels=[1, 3], max_samples=60, n_shuffles=1)
     assert flat.settings["levels"] == [1, 3]
+
+
+def test_scales_map_each_feature_or_all_together():
+    X = np.array([[0, 10], [5, 30], [10, 20]])
+    rows = np.array([0, 2])
+    assert scaled(X, rows, "feature").tolist() == [[0, 0], [1, 0.5]]
+    assert_allclose(scaled(X, rows, "global"), [[0, 1 / 3], [1 / 3, 2 / 3]])
+    assert scaled(X, rows, "none").tolist() == [[0, 10], [10, 20]]
+    assert scaled(np.ones((2, 2)), np.arange(2), "feature").tolist() == [[0, 0], [0, 0]]
+
+
+def test_weights_of_a_quantity_are_its_standard_score():
+    weights, _ = sample_weights(np.array([1.0, 2.0, 6.0]))
+    assert weights.mean() == pytest.approx(0)
+    assert weights.std() == pytest.approx(1)
+    assert_allclose(np.diff(weights), np.array([1, 4]) / np.std([1, 2, 6]))
+    with pytest.raises(InputError, match="target is constant"):
+        sample_weights(np.ones(3))
 
 
 def test_rows_are_drawn_evenly_by_class_and_at_random():

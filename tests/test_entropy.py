@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -266,6 +267,15 @@ def test_minimal_width_is_the_rank_that_eckart_and_young_ask_for():
     squared = np.array([0.9, 0.08, 0.015, 0.005])
     profile = entanglement_profile(Diagonal(np.sqrt(squared)))
     assert [profile.minimal_width(error) for error in (0.5, 0.3, 0.1, 0.05)] == [1, 2, 3, 4]
+
+
+def test_discarded_weight_can_only_lower_the_minimal_width():
+    """A weight that was not found may belong to any direction, also to a kept one."""
+    profile = entanglement_profile(Diagonal(np.sqrt([0.9, 0.05, 0.03])))
+    cut_short = dataclasses.replace(profile, discarded_weight=np.full(5, 0.02))
+    assert profile.minimal_width(0.2) == 2
+    assert cut_short.minimal_width(0.2) == 2
+    assert dataclasses.replace(profile, discarded_weight=np.full(5, 0.05)).minimal_width(0.2) == 1
 
 
 def test_minimal_width_of_planted_data():
