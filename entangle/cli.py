@@ -53,7 +53,7 @@ Layout = Annotated[
     typer.Option("--shape", help="Layout of the features, as 8x8; a sequence is one number.",
                  show_default=False),
 ]  # fmt: skip
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 2, help="Seed of everything random.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
@@ -104,7 +104,7 @@ def diagnose(
     """Measure how entangled the data are, and whether another feature order would help."""
     layout, wanted = _parsed_shape(shape), _parsed_levels(levels)
     if out is not None:
-        _refuse_existing(out, force)
+        _prepare_folder(out, force)
     from entangle.diagnosis import diagnose as run
 
     with _workers(device) as executor:
@@ -112,7 +112,7 @@ def diagnose(
         report = run(
             dataset, shape=layout, levels=wanted, theta=theta, scale=scale, n_shuffles=shuffles,
             max_samples=rows, seed=seed, device=device, executor=executor, progress=True,
-            name=data, target=target,
+            command=_words(data, target, shape, impute, drop, seed),
         )  # fmt: skip
     if out is not None:
         _write_report(report, out, force)
@@ -143,10 +143,7 @@ def reorder(
     from entangle.ordering import FeatureRearranger
 
     layout = _parsed_shape(shape)
-    order_file = output.with_name(output.stem + ".permutation.json")
-    for path in (output, order_file):
-        if path.exists() and not force:
-            raise OutputExistsError(f"'{path}' exists already; choose another name or add --force")
+    order_file = _prepare_outputs(output, force)
     dataset = _loaded(data, target, impute, drop)
     rearranger = FeatureRearranger(shape=layout or dataset.shape, random_state=seed, n_jobs=-1)
     permutation = rearranger.fit(dataset.X).permutation_
@@ -190,6 +187,8 @@ def datasets(
         )
 
 
+MOST_WORKERS = 8  # each holds Gram matrices of its own
+MOST_LEVELS = 64  # halving so often leaves one feature of any table
 REPORT_FILES = ("report.json", "report.txt", "permutation.json", "profile.png")
 
 
@@ -217,10 +216,15 @@ def _workers(device: str) -> Iterator[Executor | None]:
         return
     import threadpoolctl
 
-    torch.set_num_threads(1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with threadpoolctl.threadpool_limits(1), ThreadPoolExecutor(cores) as executor:
-        yield executor
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    workers = min(cores or 1, MOST_WORKERS)
+    try:
+        with threadpoolctl.threadpool_limits(1), ThreadPoolExecutor(workers) as executor:
+            yield executor
+    finally:
+        torch.set_num_threads(before)
 
 
 def _write_report(report: Report, folder: Path, force: bool) -> None:
@@ -230,7 +234,6 @@ def _write_report(report: Report, folder: Path, force: bool) -> None:
     from entangle.files import write_atomically
     from entangle.plotting import draw_levels
 
-    folder.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = FigureCanvasAgg(figure).figure.subplots()
     given, best = report.original.by_level(), report.reordered.by_level()
@@ -248,7 +251,8 @@ def _write_report(report: Report, folder: Path, force: bool) -> None:
         write_atomically(folder / name, content, force=force)
 
 
-def _refuse_existing(folder: Path, force: bool) -> None:
+def _prepare_folder(folder: Path, force: bool) -> None:
+    """Make the folder of a report, or refuse it before any work."""
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"'{folder}' is a file; name a folder for the report")
     existing = [name for name in REPORT_FILES if (folder / name).exists()]
@@ -256,6 +260,43 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         raise OutputExistsError(
             f"'{folder}' holds {', '.join(existing)} already; choose another folder or add --force"
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise InputError(f"cannot make the folder '{folder}': {reason}") from reason
+
+
+def _prepare_outputs(output: Path, force: bool) -> Path:
+    """Name of the file beside a rearranged table; refuse either before any work."""
+    from entangle.datasets.table_writing import SUFFIXES
+
+    if output.suffix.lower() not in SUFFIXES:
+        raise InputError(f"a table is written as {', '.join(SUFFIXES)}, got '{output}'")
+    if not output.parent.is_dir():
+        raise InputError(f"the folder '{output.parent}' does not exist; create it first")
+    order_file = output.with_name(output.stem + ".permutation.json")
+    for path in (output, order_file):
+        if path.exists() and not force:
+            raise OutputExistsError(f"'{path}' exists already; choose another name or add --force")
+    return order_file
+
+
+def _words(
+    data: str,
+    target: str | None,
+    shape: str | None,
+    impute: str | None,
+    drop: list[str] | None,
+    seed: int,
+) -> list[str]:
+    """Name the data as `diagnose` and `reorder` both understand it."""
+    options = {"--target": target, "--shape": shape, "--impute": impute}
+    words = [data]
+    for option, value in options.items():
+        words += [] if value is None else [option, value]
+    for column in drop or ():
+        words += ["--drop", column]
+    return words + (["--seed", str(seed)] if seed else [])
 
 
 def _parsed_shape(text: str | None) -> tuple[int, ...] | None:
@@ -278,6 +319,8 @@ def _parsed_levels(text: str | None) -> int | list[int] | None:
         levels: list[int] = []
         for part in text.split(","):
             first, _, last = part.partition("-")
+            if int(last or first) > MOST_LEVELS:
+                raise ValueError(part)
             levels.extend(range(int(first), int(last or first) + 1))
     except ValueError:
         raise typer.BadParameter(

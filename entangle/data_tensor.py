@@ -32,15 +32,18 @@ from entangle.axes import LabelWeights, LocalVectors
 from entangle.embedding import Embedding, local_vectors, resolve_embedding
 from entangle.errors import DegenerateStateError, InputError, PartitionError
 from entangle.gram import gram_product, row_kronecker
+from entangle.labels import as_labels, is_quantity
 from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, Node, Partition
-from entangle.samples import as_sample_tensor
+from entangle.samples import as_sample_tensor, label_weights
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
 from entangle.sweep import Subtree, SweepPlan, cut_spectra, matrices_needed
 
 __all__ = ["DataTensor"]
 
-DENSE_ELEMENTS = 2**20  # tensors of at most so many elements are made dense: exact and quick
+DENSE_ELEMENTS = 2**16  # tensors of at most so many elements are made dense: exact and quick
+LABELLED_ELEMENTS = 2**20  # the same with the label axis
+LOST = 1e-2  # relative rounding of a tensor that has cancelled to nothing
 CHUNK_BYTES = 2**27  # of block vectors at a time while a dense tensor is summed
 
 
@@ -98,12 +101,14 @@ class DataTensor:
         values = as_sample_tensor(X, device)
         self.embedding = resolve_embedding(embedding)
         vectors, lengths = local_vectors(values, self.embedding)
-        given = _label_weights(weights, values)
+        given = label_weights(weights, values)
         log_length = lengths.log().sum(dim=1)
-        used = given.abs().sum(dim=1) > 0
-        self.log_scale = float(log_length[used].max())
+        size = given.abs().amax(dim=1)
+        log_size = size.log() + log_length  # of each term; -inf where the weight is 0
+        self.log_scale = float(log_size.max())
         self.vectors = vectors
-        self.weights = given * (log_length - self.log_scale).exp()[:, None]
+        direction = given / torch.where(size > 0, size, 1.0)[:, None]
+        self.weights = direction * (log_size - self.log_scale).exp()[:, None]
 
     @classmethod
     def from_labels(
@@ -130,11 +135,12 @@ class DataTensor:
         InputError
             If there is only one class, or the lengths differ.
         """
-        labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
-        if labels.ndim != 1:
-            raise InputError(f"y holds one class a sample, shape (samples,), got {labels.shape}")
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise InputError("y has NaN or infinite labels; drop those samples")
+        labels = as_labels(y)
+        if is_quantity(labels):
+            raise InputError(
+                f"y holds {np.unique(labels).size} distinct numbers, a quantity and no classes; "
+                "pass it as weights, for example DataTensor(X, y - y.mean())"
+            )
         classes, codes = np.unique(labels, return_inverse=True)
         if classes.size < 2:
             raise InputError(
@@ -160,9 +166,11 @@ class DataTensor:
                 f"a permutation holds each of 0..{self.n_features - 1} once, got "
                 f"{order.dtype} of shape {order.shape}"
             )
-        moved = copy.copy(self)
-        moved.__dict__.pop("_dense", None)  # the norm of the whole tensor stays the same
+        moved = copy.copy(self)  # with what is known of the whole tensor
         moved.vectors = self.vectors[torch.tensor(order, device=self.vectors.device)]
+        if "_dense" in self.__dict__:
+            labels = [self.n_features] * (self.n_labels > 1)
+            moved.__dict__["_dense"] = self._dense.permute(*order.tolist(), *labels)
         return moved
 
     @property
@@ -196,9 +204,10 @@ class DataTensor:
     @property
     def is_small(self) -> bool:
         """Whether the dense tensor is small enough to be the quickest and most exact route."""
-        return self.n_features * math.log(self.local_dim) <= math.log(
-            DENSE_ELEMENTS / self.n_labels
-        )
+        log_elements = self.n_features * math.log(self.local_dim)
+        return log_elements <= math.log(DENSE_ELEMENTS) and log_elements + math.log(
+            self.n_labels
+        ) <= math.log(LABELLED_ELEMENTS)
 
     def to_dense(self) -> Tensor:
         """All elements, shape ``(local,) * features``, then ``(labels,)`` if there are several.
@@ -234,16 +243,34 @@ class DataTensor:
     @functools.cached_property
     def _gram_total(self) -> tuple[float, float]:
         """Squared norm times squared number of samples, and its rounding (as a share of it)."""
+        self._check_samples(6)
         terms = gram_product(self.vectors) * (self.weights @ self.weights.T)
         total, magnitude = float(terms.sum()), float(terms.abs().sum())
-        unit = torch.finfo(terms.dtype).eps * (self.n_features + self.n_samples)
-        if total <= 100 * unit * magnitude:
-            raise DegenerateStateError(
-                f"the weighted samples cancel: their sum has squared norm {total:.3g} beside "
-                f"terms of {magnitude:.3g}, which is rounding; look for rows repeated with "
-                "opposite weights, or pass other weights"
-            )
-        return total, unit * magnitude / total
+        rounding = self._unit * magnitude
+        if rounding >= LOST * total:
+            raise self._cancelled(math.sqrt(max(total, 0.0)) / self.n_samples)
+        return total, rounding / total
+
+    @functools.cached_property
+    def _dense_rounding(self) -> float:
+        """Trace distance to allow for rounding of the dense tensor and its decomposition."""
+        norm = float(self._dense.norm())
+        rounding = self._unit * float(self.weights.norm(dim=1).mean())
+        if rounding >= LOST * norm:
+            raise self._cancelled(norm)
+        return 2 * rounding / norm + (rounding / norm) ** 2 + self._unit
+
+    @property
+    def _unit(self) -> float:
+        """Relative rounding allowed for a sum of products over all samples and features."""
+        return torch.finfo(torch.float64).eps * (self.n_features + self.n_samples)
+
+    def _cancelled(self, norm: float) -> DegenerateStateError:
+        return DegenerateStateError(
+            f"the weighted samples cancel: their mean has norm {norm:.3g} beside terms of norm up "
+            "to 1 (rescaled), which is rounding; look for rows repeated with opposite weights, or "
+            "pass other weights"
+        )
 
     @property
     def norm(self) -> float:
@@ -266,7 +293,7 @@ class DataTensor:
         -------
         Tensor
             At most ``min(rows, columns, samples)`` values, float64, not normalised. Where the
-            dense tensor would be larger than 2^20 elements they are roots of eigenvalues, and
+            dense tensor would be larger than 2^16 elements they are roots of eigenvalues, and
             those below about 1e-8 of the largest are rounding.
 
         Raises
@@ -290,8 +317,8 @@ class DataTensor:
         rows, columns = self._sides(partition)
         if self.is_small:
             return self._dense_weights(rows)
-        total, rounding = self._gram_total
         self._check_samples(10)
+        total, rounding = self._gram_total
         outside = gram_product(self.vectors[columns]) * (self.weights @ self.weights.T)
         if self.local_dim ** min(len(rows), 64) <= self.n_samples:
             block = row_kronecker(self.vectors[rows])
@@ -310,17 +337,11 @@ class DataTensor:
         return torch.tensor(block, device=device), torch.tensor(complement, device=device)
 
     def _dense_weights(self, rows: Tensor) -> tuple[np.ndarray, float]:
+        _ = self._dense_rounding  # refuses a tensor that is nothing but rounding
         axes = [int(axis) for axis in rows]
         matrix = self._dense.movedim(axes, list(range(len(axes))))
         values = torch.linalg.svdvals(matrix.reshape(self.local_dim ** len(axes), -1))
         total = float((values**2).sum())
-        largest = float(self.weights.abs().max())
-        if total <= (torch.finfo(values.dtype).eps * self.n_features * largest) ** 2:
-            raise DegenerateStateError(
-                f"the weighted samples cancel: their mean has norm {math.sqrt(total):.3g} beside "
-                f"weights of up to {largest:.3g}, which is rounding; look for rows repeated with "
-                "opposite weights, or pass other weights"
-            )
         return (values**2 / total).cpu().numpy(), total
 
     def canonical_spectra(
@@ -359,8 +380,7 @@ class DataTensor:
             found = {}
             for node in nodes:
                 weights, _ = self._cut_weights(tree.partition(node))
-                rounding = len(weights) * torch.finfo(torch.float64).eps
-                found[node] = CutSpectrum(weights, rounding, float(len(weights)))
+                found[node] = CutSpectrum(weights, self._dense_rounding, float(len(weights)))
                 advance(1)
             return found
         self._check_samples(matrices_needed(tree.root), max_memory)
@@ -406,29 +426,6 @@ class DataTensor:
         several = self.n_labels > 1
         data, inds = (weights, ("sample", "label")) if several else (weights[:, 0], ("sample",))
         return qtn.TensorNetwork([*tensors, qtn.Tensor(data, inds=inds, tags={"WEIGHTS"})])
-
-
-def _label_weights(weights: ArrayLike | Tensor | None, values: Tensor) -> Tensor:
-    """Weights as ``(samples, labels)``, checked."""
-    n_samples = values.shape[0]
-    if weights is None:
-        return values.new_ones(n_samples, 1)
-    given = (
-        weights.detach() if isinstance(weights, Tensor) else torch.as_tensor(np.asarray(weights))
-    )
-    given = given.to(values)
-    if given.ndim == 1:
-        given = given[:, None]
-    if given.ndim != 2 or given.shape[0] != n_samples or given.shape[1] < 1:
-        raise InputError(
-            f"weights have shape (samples,) or (samples, labels) with {n_samples} samples, got "
-            f"{tuple(given.shape)}; pass one row of weights a sample"
-        )
-    if not bool(torch.isfinite(given).all()):
-        raise InputError("weights must be finite; drop the samples whose weight is NaN or infinite")
-    if not bool(given.any()):
-        raise InputError("all weights are 0, so the data tensor is zero; pass other weights")
-    return given
 
 
 def _free_memory(tensor: DataTensor) -> float | None:

@@ -11,7 +11,7 @@ Eckart-Young bound on the width are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from entangle.datasets import Dataset
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import InputError
+from entangle.memory import require_memory
 from entangle.ordering import mincut_order, pearson_affinity
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
@@ -42,6 +43,7 @@ from entangle.progress import progress_bar
 from entangle.report import Report
 from entangle.samples import as_sample_matrix
 from entangle.surrogate import severed
+from entangle.sweep import matrices_needed
 
 __all__ = ["diagnose"]
 
@@ -68,7 +70,7 @@ def diagnose(
     executor: Executor | None = None,
     progress: bool = False,
     name: str | None = None,
-    target: str | None = None,
+    command: Sequence[str] = (),
 ) -> Report:
     """Measure the entanglement of data in the given, the best and random feature orders.
 
@@ -107,9 +109,11 @@ def diagnose(
         Takes the orders in parallel.
     progress
         Show a progress bar on a terminal.
-    name, target
-        What the data and their target are called where they come from; the report names them
-        in the command it proposes.
+    name
+        What to call arrays and data frames; a ``Dataset`` has a name.
+    command
+        Words that name these data on the command line: the data, and the options that shape
+        them. The report builds the next command from them.
 
     Returns
     -------
@@ -149,10 +153,13 @@ def diagnose(
     order_from = partial(_order_from, data, layout, seed)
     affinity, permutation = order_from(ordering_rows)
     tensor = tensor_of(slice(None))
+    _require_room(tensor, tree, executor)
+    _ = tensor.norm  # once, for all orders
     tasks = [(tensor, np.arange(data.n_features)), (tensor, permutation)]
     tasks += [(tensor, order) for order in random_orders]
     if len(rows) >= FEWEST_HELD_OUT:
-        held_out = np.arange(seed % 2, len(rows), 2)
+        labels = None if data.y is None else data.y[rows]
+        held_out = stratified_rows(labels, len(rows), len(rows) // 2, seed + 1)
         _, apart = order_from(np.setdiff1d(ordering_rows, rows[held_out]))
         other = tensor_of(held_out)
         tasks += [(other, np.arange(data.n_features)), (other, apart)]
@@ -173,6 +180,7 @@ def diagnose(
         shuffled_mean=np.array([profile.mean for profile in random]),
         held_out=tuple(profile.mean for profile in profiles[2 + n_shuffles :]),
         surrogate=_surrogates(affinity, tree, permutation, profiles[0]),
+        error_bound=float(max(profile.error_bound.max() for profile in profiles)),
         permutation=permutation,
         settings={
             "theta": angle,
@@ -186,7 +194,7 @@ def diagnose(
             "device": str(tensor.vectors.device),
         },
         notes=(*data.notes, *_drawn(data, len(rows))),
-        target=target,
+        command=tuple(command),
     )
 
 
@@ -196,6 +204,14 @@ def _order_from(
     """Affinity of the features on some rows, and the order that it gives."""
     affinity = pearson_affinity(as_sample_matrix(data.X[rows]))
     return affinity, mincut_order(affinity, layout, len(rows), random_state=seed)
+
+
+def _require_room(tensor: DataTensor, tree: CanonicalTree, executor: Executor | None) -> None:
+    """Refuse if the walks that run side by side would not fit in memory together."""
+    if not tensor.is_small:
+        walks = getattr(executor, "_max_workers", 1)
+        n_bytes = 8.0 * walks * matrices_needed(tree.root) * tensor.n_samples**2
+        require_memory(n_bytes, f"work on {walks} orders of {tensor.n_samples} rows at a time")
 
 
 def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int64]]:

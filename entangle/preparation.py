@@ -6,6 +6,7 @@ Whatever cannot be measured is refused here, before any work.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from entangle.axes import Shape
 from entangle.datasets import Dataset, table_to_dataset
-from entangle.datasets.dataset import numbered_names
+from entangle.datasets.completion import complete
+from entangle.datasets.dataset import Draft, numbered_names
 from entangle.embedding import auto_theta
 from entangle.errors import InputError, PartitionError
+from entangle.labels import as_labels, is_quantity
 from entangle.partition import as_shape
 from entangle.samples import as_sample_matrix, check_finite
 
@@ -31,22 +34,27 @@ __all__ = [
 ]
 
 FEW_FEATURES, MANY_ROWS, FEW_ROWS = 32, 1000, 500  # rows drawn for few and for many features
-MOST_CLASSES = 50  # whole numbers with more values than this are a quantity, not classes
 
 
 def as_dataset(X: object, y: object, name: str | None) -> Dataset:
     """Whatever holds the data, as a checked data set."""
+    called = name or "data"
     if isinstance(X, Dataset):
         data = X
+    elif hasattr(X, "collect"):
+        raise InputError(f"X is a {type(X).__name__}, which holds no rows yet; pass X.collect()")
     elif hasattr(X, "columns"):
-        if y is not None and not isinstance(y, str):
-            target = np.asarray(y)
-            frame = table_to_dataset(X, name=name or "data")
-            data = _from_arrays(frame.X, target, name, frame)
-        else:
-            data = table_to_dataset(X, y, name=name or "data")
+        column = y if isinstance(y, str) else None
+        data = table_to_dataset(X, column, name=called)
+        y = None if column is not None else y
     else:
-        data = _from_arrays(as_sample_matrix(X), None if y is None else np.asarray(y), name)
+        samples = as_sample_matrix(X)
+        n_features = samples.shape[1]
+        draft = Draft(samples, None, (n_features,), numbered_names(n_features))
+        data = complete(draft, name=called, source="")
+    if y is not None:
+        notes = list(data.notes)
+        data = replace(data, y=as_labels(y, "y", notes), notes=tuple(notes))
     if data.n_samples < 2 or data.n_features < 2:
         raise InputError(
             f"a diagnosis needs at least 2 rows and 2 features, got {data.n_samples} and "
@@ -61,40 +69,6 @@ def as_dataset(X: object, y: object, name: str | None) -> Dataset:
     if not (data.X[:1] != data.X).any():
         raise InputError("every feature is constant; there is nothing to measure")
     return data
-
-
-def _from_arrays(
-    X: NDArray[Any], y: NDArray[Any] | None, name: str | None, frame: Dataset | None = None
-) -> Dataset:
-    if y is not None:
-        y = _class_or_quantity(y, len(X))
-    return Dataset(
-        X=X,
-        y=y,
-        shape=(X.shape[1],),
-        name=name or "data",
-        source="",
-        kind="table",
-        feature_names=numbered_names(X.shape[1]) if frame is None else frame.feature_names,
-        notes=_constant_note(X) if frame is None else frame.notes,
-    )
-
-
-def _constant_note(X: NDArray[Any]) -> tuple[str, ...]:
-    constant = int((X[:1] == X).all(axis=0).sum())
-    return (f"{constant} constant columns kept; they carry no entanglement",) if constant else ()
-
-
-def _class_or_quantity(y: NDArray[Any], n_samples: int) -> NDArray[Any]:
-    """Labels as classes (whole numbers, text) or a quantity (floating point)."""
-    if y.shape != (n_samples,):
-        raise InputError(f"y has one label a sample, expected shape ({n_samples},), got {y.shape}")
-    if y.dtype.kind == "f":
-        if not np.isfinite(y).all():
-            raise InputError("y has NaN or infinite labels; drop those samples")
-        if (y == np.round(y)).all() and np.unique(y).size <= MOST_CLASSES:
-            return y.astype(np.int64)
-    return y
 
 
 def checked_layout(data: Dataset, shape: Shape | None) -> tuple[int, ...]:
@@ -121,26 +95,57 @@ def rows_wanted(data: Dataset, max_samples: int | None) -> int:
 def stratified_rows(
     y: NDArray[Any] | None, n_samples: int, n_wanted: int, seed: int
 ) -> NDArray[np.int64]:
-    """Rows drawn at random, evenly over the sorted labels, in ascending order."""
+    """Rows drawn at random, evenly over the labels, in ascending order.
+
+    Each class keeps its share, and at least one row while there are rows enough; a quantity is
+    drawn evenly along its sorted values.
+    """
     if n_wanted >= n_samples:
         return np.arange(n_samples)
     rows = np.random.default_rng(seed).permutation(n_samples)
-    if y is not None:
+    if y is None:
+        return np.sort(rows[:n_wanted])
+    if is_quantity(y):
         rows = rows[np.argsort(y[rows], kind="stable")]
-    return np.sort(rows[((np.arange(n_wanted) + 0.5) * n_samples / n_wanted).astype(np.int64)])
+        return np.sort(rows[((np.arange(n_wanted) + 0.5) * n_samples / n_wanted).astype(int)])
+    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    take = _shares(counts, n_wanted)
+    rows = rows[np.argsort(codes[rows], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    kept = [rows[start : start + k] for start, k in zip(starts, take, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
+def _shares(counts: NDArray[np.int64], n_wanted: int) -> NDArray[np.int64]:
+    """Split ``n_wanted`` in proportion to the counts, at least 1 each if there are enough."""
+    floor = 1 if n_wanted >= counts.size else 0
+    exact = counts * n_wanted / counts.sum()
+    take = np.maximum(np.floor(exact).astype(np.int64), floor)
+    while take.sum() > n_wanted:  # the least share of one row gave out too many
+        take[np.argmax(np.where(take > floor, take - exact, -np.inf))] -= 1
+    missing = np.argsort(take - exact, kind="stable")[: n_wanted - take.sum()]
+    take[missing] += 1
+    return np.minimum(take, counts)
 
 
 def scaled(X: NDArray[Any], rows: NDArray[np.int64], how: str) -> NDArray[np.float64]:
     """Rows of ``X``, scaled by the range of all its rows."""
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    with np.errstate(over="ignore"):  # told below
+        widths, width = high - low, high.max() - low.min()
     if how == "feature":
-        shift, span = low, np.where(high > low, high - low, 1.0)
+        shift, span = low, np.where(widths > 0, widths, 1.0)
     elif how == "global":
-        shift, span = low.min(), high.max() - low.min()
+        shift, span = low.min(), width
     elif how == "none":
         shift, span = 0.0, 1.0
     else:
         raise InputError(f"scale is 'feature', 'global' or 'none', got {how!r}")
+    if not np.isfinite(span).all():
+        raise InputError(
+            "the values of a feature reach beyond what a double can subtract; divide them by a "
+            "power of ten first"
+        )
     return (X[rows].astype(np.float64) - shift) / span
 
 
@@ -150,7 +155,7 @@ def angle_of(theta: float | str, samples: torch.Tensor, seed: int) -> float:
         return auto_theta(samples, seed=seed)
     try:
         return float(theta)
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(f"theta is a positive number or 'auto', got {theta!r}") from None
 
 
@@ -158,14 +163,14 @@ def sample_weights(y: NDArray[Any] | None) -> tuple[NDArray[np.float64] | None, 
     """Weights of the samples and what they are called."""
     if y is None:
         return None, "all 1 (no target)"
-    if y.dtype.kind == "f":
+    if is_quantity(y):
         spread = y.std()
         if spread == 0:
             raise InputError("the target is constant; leave it out to measure the data alone")
         return np.asarray((y - y.mean()) / spread, dtype=np.float64), "standard score of the target"
     classes, codes = np.unique(y, return_inverse=True)
     if classes.size < 2:
-        raise InputError("the rows drawn hold a single class; draw more rows (max_samples)")
+        raise InputError("the rows drawn hold a single class; draw more rows (max_samples, --rows)")
     if classes.size == 2:
         return np.where(codes == 1, 1.0, -1.0), "-1 and +1 by class"
     return np.eye(classes.size)[codes], f"label axis of {classes.size} classes"

@@ -20,6 +20,7 @@ RELATIVE_ERROR = 0.1  # of the tensor that the width bound allows
 SATURATION = 0.8  # share of ln(samples) above which the sample size sets the entropy
 WORTHWHILE = 0.05  # relative change of the mean entanglement that is worth a word
 HARDLY_ANY = 1e-3  # nats
+NOTHING = 1e-12  # nats
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class Report:
         What was used: ``theta``, ``seed``, ``n_samples_used``, ``weights``, ``scale``, ...
     notes
         What was done to the data, one sentence each.
-    target
-        Name of the target column, to be named again in the next command.
+    error_bound
+        Largest error bound of all entropies above, in nats.
+    command
+        Words that name the data on the command line, to build the next command from.
     """
 
     dataset: Mapping[str, Any]
@@ -60,21 +63,17 @@ class Report:
     shuffled_mean: NDArray[np.float64]
     held_out: tuple[float, ...]
     surrogate: Mapping[str, float]
+    error_bound: float
     permutation: NDArray[np.int64]
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    target: str | None = None
+    command: tuple[str, ...] = ()
 
     @property
     def p_value(self) -> float:
         """Share of orders, the given one and the random ones, at or below the given one."""
         below = int((self.shuffled_mean <= self.original.mean).sum())
         return (1 + below) / (1 + self.shuffled_mean.size)
-
-    @property
-    def error_bound(self) -> float:
-        """Largest proven error of an entropy of the given or the best order, in nats."""
-        return float(max(self.original.error_bound.max(), self.reordered.error_bound.max()))
 
     @property
     def is_saturated(self) -> bool:
@@ -85,20 +84,23 @@ class Report:
     @property
     def is_worthwhile(self) -> bool:
         """Whether rearranging lowers the mean entanglement noticeably, on unseen rows too."""
-        noise = 2 * float(self.shuffled_mean.std() / self.shuffled_mean.mean())
-        seen = 1 - self.reordered.mean / self.original.mean
-        return seen > WORTHWHILE and self.held_out_gain > max(WORTHWHILE / 2, noise)
+        noise = 2 * _share(self.shuffled_mean.std(), self.shuffled_mean.mean())
+        gain = _share(self.original.mean - self.reordered.mean, self.original.mean)
+        return gain > WORTHWHILE and self.held_out_gain > max(WORTHWHILE / 2, noise)
 
     @property
     def held_out_gain(self) -> float:
         """Share by which an order lowers the entanglement of rows it was not found on."""
-        return 1 - self.held_out[1] / self.held_out[0] if self.held_out else 0.0
+        if not self.held_out:
+            return 0.0
+        return _share(self.held_out[0] - self.held_out[1], self.held_out[0])
 
     @property
     def verdict(self) -> str:
         """One line in plain words."""
         given, best = self.original.mean, self.reordered.mean
         random, spread = float(self.shuffled_mean.mean()), float(self.shuffled_mean.std())
+        below = 100 * _share(random - given, random)
         if self.is_saturated:
             return (
                 "Undecided: the entropies are near ln(rows), so the number of rows sets them and "
@@ -109,34 +111,44 @@ class Report:
                 f"Fit for a local network in any order: hardly any entanglement ({given:.2g} "
                 "nats on average)."
             )
-        if abs(random - given) <= max(2 * spread, WORTHWHILE * random) and not self.is_worthwhile:
-            return (
-                f"Order hardly matters: {given:.3g} nats as given, {random:.3g} in random orders, "
-                f"and an order found on other rows lowers it by {100 * self.held_out_gain:.0f} %."
-            )
-        change = 100 * abs(best - given) / given
         if self.is_worthwhile:
             return (
-                f"Rearranging helps: mean entanglement falls by {change:.0f} %, from {given:.3g} "
-                f"to {best:.3g} nats (random orders: {random:.3g})."
+                f"Rearranging helps: mean entanglement falls by "
+                f"{100 * _share(given - best, given):.0f} %, from {given:.3g} to {best:.3g} nats "
+                f"(random orders: {random:.3g})."
+            )
+        if random - given > max(2 * spread, WORTHWHILE * random):
+            return (
+                f"Keep the given order: it has {given:.3g} nats, {below:.0f} % below random "
+                f"orders, and the best order found has {best:.3g}."
+            )
+        if abs(random - given) <= max(2 * spread, WORTHWHILE * random):
+            unseen = "no rows were left to test another order on"
+            if self.held_out:
+                gain = 100 * self.held_out_gain
+                unseen = f"an order found on other rows lowers it by {gain:.0f} %"
+            return (
+                f"Order hardly matters: {given:.3g} nats as given, {random:.3g} in random orders, "
+                f"and {unseen}."
             )
         return (
-            f"Keep the given order: it has {given:.3g} nats, {100 * (1 - given / random):.0f} % "
-            f"below random orders, and the best order found has {best:.3g}."
+            f"Undecided: the given order has {given:.3g} nats, {-below:.0f} % above random orders, "
+            "but no better one could be confirmed on rows it was not found on; use more rows."
         )
 
     @property
     def next_command(self) -> str:
-        """What to type next."""
-        name = str(self.dataset["name"])
-        options = "" if self.target is None else f" --target {shlex.quote(self.target)}"
+        """What to type next; Python, if the data have no name on the command line."""
+        if not self.command:
+            shape, seed = tuple(self.dataset["shape"]), self.settings["seed"]
+            return f"FeatureRearranger(shape={shape}, random_state={seed}).fit_transform(X)"
+        words = shlex.join(self.command)
         if self.is_saturated:
-            smaller = self.settings["theta"] / 2
-            return f"entangle diagnose {shlex.quote(name)}{options} --theta {smaller:.2g}"
+            return f"entangle diagnose {words} --theta {self.settings['theta'] / 2:.2g}"
         if self.is_worthwhile:
-            out = f"{name.rsplit('/', 1)[-1].split('.')[0]}_reordered.csv"
-            return f"entangle reorder {shlex.quote(name)}{options} -o {shlex.quote(out)}"
-        return f"entangle diagnose {shlex.quote(name)}{options} --out report"
+            name = str(self.dataset["name"]).rsplit("/", 1)[-1]
+            return f"entangle reorder {words} -o {shlex.quote(f'{name}_reordered.csv')}"
+        return f"entangle diagnose {words} --theta {self.settings['theta'] / 2:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, text, lists and dictionaries; entropies in nats."""
@@ -233,6 +245,11 @@ class Report:
             )
             for row in rows
         ]
+
+
+def _share(part: float, whole: float) -> float:
+    """Quotient, or 0 where there is nothing to share."""
+    return float(part / whole) if whole > NOTHING else 0.0
 
 
 def _summary(profile: EntanglementProfile) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from entangle.axes import SampleMatrix
+from entangle.arrays import as_array
+from entangle.axes import LabelWeights, SampleMatrix
 from entangle.errors import InputError
 
-__all__ = ["as_sample_matrix", "as_sample_tensor", "check_finite"]
+__all__ = ["as_sample_matrix", "as_sample_tensor", "check_finite", "label_weights"]
 
 
 def as_sample_matrix(X: object, min_samples: int = 2) -> NDArray[np.float64]:
@@ -23,7 +24,7 @@ def as_sample_matrix(X: object, min_samples: int = 2) -> NDArray[np.float64]:
     InputError
         If it is not that, naming the first entry at fault and the repair.
     """
-    given = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
+    given = as_array(X, "X")
     if given.dtype.kind not in "buifO":
         raise InputError(f"X must be real numbers, got dtype {given.dtype}; encode it as such")
     try:
@@ -51,20 +52,64 @@ def as_sample_tensor(X: object, device: torch.device | str | None = None) -> Sam
     """
     if (
         isinstance(X, Tensor)
+        and X.layout == torch.strided
         and X.ndim == 2
         and X.shape[0] >= 1
         and X.shape[1] >= 2
         and not X.is_complex()
         and bool(torch.isfinite(X).all())
     ):
-        return X.detach().to(device=device, dtype=torch.float64)
-    return torch.from_numpy(as_sample_matrix(X, min_samples=1)).to(device)
+        values = X.detach()
+    else:
+        values = torch.from_numpy(as_sample_matrix(X, min_samples=1))
+    try:
+        return values.to(device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError) as reason:
+        raise InputError(
+            f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
+            "cuda where torch finds a GPU"
+        ) from reason
+
+
+def label_weights(weights: object, values: SampleMatrix) -> LabelWeights:
+    """Weights as ``(samples, labels)``, on the device of the values; ones if there are none.
+
+    Raises
+    ------
+    InputError
+        If they are not finite real numbers, one row a sample, or are all 0.
+    """
+    n_samples = values.shape[0]
+    if weights is None:
+        return values.new_ones(n_samples, 1)
+    if isinstance(weights, Tensor):
+        given = weights.detach().to(values)
+    else:
+        array = as_array(weights, "weights")
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"weights must be real numbers, got dtype {array.dtype}")
+        given = torch.as_tensor(array).to(values)
+    if given.ndim == 1:
+        given = given[:, None]
+    if given.ndim != 2 or given.shape[0] != n_samples or given.shape[1] < 1:
+        raise InputError(
+            f"weights have shape (samples,) or (samples, labels) with {n_samples} samples, got "
+            f"{tuple(given.shape)}; pass one row of weights a sample"
+        )
+    if not bool(torch.isfinite(given).all()):
+        raise InputError("weights must be finite; drop the samples whose weight is NaN or infinite")
+    if not bool(given.any()):
+        raise InputError("all weights are 0, so the data tensor is zero; pass other weights")
+    return given
 
 
 def check_finite(X: NDArray) -> None:
     """Raise :class:`InputError` if an entry is NaN or infinite, naming the first one."""
-    if X.dtype.kind != "f" or math.isfinite(float(np.sum(X, dtype=np.float64))):
+    if X.dtype.kind != "f":
         return
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows is looked into
+        if math.isfinite(float(np.sum(X, dtype=np.float64))):
+            return
     finite = np.isfinite(X)
     if finite.all():  # finite entries whose sum overflows
         return

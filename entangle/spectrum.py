@@ -129,10 +129,10 @@ def _next_sketch(weights: NDArray[np.float64], missing: float, target: float) ->
     Spectra fall slower and slower, so the rate is that of the second half. The last weights of a
     sketch are too small and are left out of it.
     """
-    if target <= 0 or weights.size < FIRST_SKETCH:
-        return sys.maxsize
     tail = missing + weights.sum() - np.cumsum(weights)
     near, far = weights.size // 2, weights.size * 4 // 5
+    if far <= near or not 0 < tail[far] < (1 - 1e-9) * tail[near]:
+        return sys.maxsize
     rate = (math.log(tail[near]) - math.log(tail[far])) / (far - near)
     return weights.size + max(FIRST_SKETCH, math.ceil(1.2 * math.log(missing / target) / rate))
 
@@ -159,7 +159,7 @@ def gram_spectrum(
         Trace distance to allow for floating-point rounding.
     """
     target = discarded_weight_for(tolerance, max_rank) - rounding
-    n_columns = FIRST_SKETCH
+    n_columns = FIRST_SKETCH if target > 0 else sys.maxsize
     while n_columns < DENSE_FRACTION * G.shape[0]:
         weights = _descending(_sketched(G, H, n_columns), total, max_rank)
         missing = abs(1.0 - float(weights.sum()))

@@ -9,7 +9,7 @@ import numpy as np
 
 def dense_tensor(vectors, weights):
     """(1/M) sum_m w_m (x) phi_m1 (x) ... from vectors (samples, features, local)."""
-    weights = np.asarray(weights, dtype=float)
+    weights = np.asarray(weights)
     weights = weights[:, None] if weights.ndim == 1 else weights
     total = 0
     for sample, weight in zip(vectors, weights, strict=True):
@@ -19,7 +19,11 @@ def dense_tensor(vectors, weights):
 
 def dense_schmidt_values(vectors, weights, block):
     """Singular values across block | rest; labels join the larger side, or that without 0."""
-    tensor = dense_tensor(vectors, weights)
+    return schmidt_values_of(dense_tensor(vectors, weights), block)
+
+
+def schmidt_values_of(tensor, block):
+    """The same for a dense tensor whose last axis holds the labels."""
     n_features = tensor.ndim - 1
     rest = [n for n in range(n_features) if n not in set(block)]
     rows = block if (len(block), min(block)) < (len(rest), min(rest)) else rest
@@ -44,7 +48,7 @@ def published_blocks(n, level):
 
 
 def trigonometric(X, theta):
-    angle = math.pi * theta * np.asarray(X, dtype=float)
+    angle = np.pi * theta * np.asarray(X)
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 

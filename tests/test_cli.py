@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -102,10 +103,11 @@ def test_a_report_folder_holds_four_files_and_is_not_overwritten(entangle, tmp_p
 
 
 def test_existing_outputs_are_refused_before_any_work(entangle, tmp_path, monkeypatch):
-    (tmp_path / "profile.png").write_text("precious")
+    for name in ("profile.png", "moved.csv"):
+        (tmp_path / name).write_text("precious")
     monkeypatch.setattr(cli, "_loaded", lambda *_: pytest.fail("read the data first"))
     for arguments in (("diagnose", "wine", "--out", tmp_path),
-                      ("reorder", "wine", "-o", tmp_path / "profile.png")):  # fmt: skip
+                      ("reorder", "wine", "-o", tmp_path / "moved.csv")):  # fmt: skip
         code, out, err = entangle(*arguments)
         assert (code, out) == (1, "")
         assert "--force" in err
@@ -153,6 +155,40 @@ def test_the_verdict_of_a_reordered_file_is_not_to_reorder_again(entangle, tmp_p
     assert code == 0
     assert entropies["original"]["mean"] <= 1.02 * entropies["reordered"]["mean"]
     assert not report["verdict"].startswith("Rearranging helps")
+
+
+def test_the_next_command_runs(entangle, tmp_path, monkeypatch):
+    """Whatever was asked of diagnose, reorder gets what it needs: gaps, drops, layout, target."""
+    rng = np.random.default_rng(0)
+    X = np.cumsum(rng.normal(size=(200, 16)), axis=1)[:, rng.permutation(16)]
+    frame = pd.DataFrame(X, columns=[f"f {n}" for n in range(16)])
+    frame.insert(3, "noise", rng.normal(size=200))
+    frame.loc[5, "f 2"] = np.nan
+    frame["the kind"] = rng.integers(0, 2, 200)
+    (tmp_path / "sub").mkdir()
+    frame.to_csv(tmp_path / "sub" / "my data.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = entangle(
+        "diagnose", "sub/my data.csv", "--target", "the kind", "--impute", "median", "--drop",
+        "noise", "--shape", "4x4", "--seed", "3",
+    )  # fmt: skip
+    assert code == 0
+    assert "Rearranging helps" in out
+    command = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert command[0] == "entangle"
+    code, out, err = entangle(*command[1:])
+    assert (code, err) == (0, "")
+    moved = pd.read_csv(tmp_path / command[-1])
+    assert list(moved)[-1] == "the kind"
+    assert "noise" not in moved
+    report = json.loads(entangle(
+        "diagnose", "sub/my data.csv", "--target", "the kind", "--impute", "median", "--drop",
+        "noise", "--shape", "4x4", "--seed", "3", "--json",
+    )[1])  # fmt: skip
+    assert list(moved)[:16] == [f"f {n}" for n in report["permutation"]]
+    kept = entangle("diagnose", command[-1], "--target", "the kind", "--shape", "4x4")[1]
+    again = shlex.split(kept.splitlines()[-1].removeprefix("next: "))
+    assert entangle(*again[1:])[0] == 0
 
 
 def test_datasets_lists_what_is_found_and_counts_what_is_not(entangle, tmp_path, monkeypatch):
@@ -220,6 +256,29 @@ def test_data_that_cannot_be_found_or_read(entangle, data, match):
     assert match in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["diagnose", "wine", "--out", "/dev/null/x"], "cannot make the folder"),
+        (["reorder", "wine", "-o", "."], "written as .csv"),
+        (["reorder", "wine", "-o", "wine.xlsx"], "written as .csv"),
+        (["reorder", "wine", "-o", "nowhere/wine.csv"], "does not exist"),
+    ],
+)
+def test_outputs_that_cannot_be_written(entangle, monkeypatch, arguments, match):
+    monkeypatch.setattr(cli, "_loaded", lambda *_: pytest.fail("read the data first"))
+    code, out, err = entangle(*arguments)
+    assert (code, out) == (1, "")
+    assert match in err
+
+
+def test_one_varying_column_is_no_division_by_zero(entangle, table):
+    frame = {"a": np.arange(30.0), "b": [1.0] * 30, "c": [2.0] * 30, "d": [3.0] * 30}
+    code, out, _ = entangle("diagnose", table(frame))
+    assert code == 0
+    assert "Fit for a local network in any order" in out
+
+
 def test_a_damaged_file(entangle, tmp_path):
     path = tmp_path / "broken.npz"
     path.write_bytes(b"PK not a zip file")
@@ -252,6 +311,9 @@ def test_running_out_of_memory_is_a_message(entangle, monkeypatch):
         ["diagnose", "digits", "--no-such-option"],
         ["diagnose", "digits", "--shape", "8y8"],
         ["diagnose", "digits", "--levels", "top"],
+        ["diagnose", "digits", "--levels", "1-3000000000"],
+        ["diagnose", "digits", "--seed", "-1"],
+        ["reorder", "digits", "-o", "x.csv", "--seed", "99999999999"],
         ["diagnose", "digits", "--rows", "1"],
         ["diagnose", "digits", "--shuffles", "0"],
         ["reorder", "digits"],

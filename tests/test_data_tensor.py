@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy import sparse
 
 from entangle import DataTensor, Partition, canonical_partitions, data_tensor
 from entangle.embedding import OneHot, Polynomial, Trigonometric
@@ -153,10 +154,33 @@ def test_long_vectors_are_carried_as_a_logarithm():
     assert_allclose(scaled.weights, plain.weights, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n_features", [6, 30])
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_very_small_and_very_large_weights(n_features, scale):
+    rng = np.random.default_rng(10)
+    X, weights = rng.random((12, n_features)), rng.normal(size=12)
+    plain, scaled = DataTensor(X, weights), DataTensor(X, scale * weights)
+    assert_allclose(scaled.weights, plain.weights, rtol=1e-12)
+    assert scaled.norm == pytest.approx(scale * plain.norm, rel=1e-12)
+    cut = Partition([0, 1], n_features)
+    assert_allclose(scaled.schmidt_values(cut) / scale, plain.schmidt_values(cut), rtol=1e-10)
+
+
+def test_memory_is_checked_before_the_first_gram_matrix(monkeypatch):
+    monkeypatch.setattr(data_tensor, "gram_product", lambda _: pytest.fail("made a Gram matrix"))
+    monkeypatch.setattr(data_tensor, "_free_memory", lambda _: 1e5)
+    for ask in (lambda t: t.norm, lambda t: t.schmidt_values(Partition([0], 30))):
+        with pytest.raises(MemoryLimitError, match="Gram matrices of 100 samples"):
+            ask(DataTensor(np.random.default_rng(0).random((100, 30))))
+
+
 def test_inputs_of_every_kind_are_one_tensor():
     rows = [[0.0, 1.0, 0.5], [0.25, 0.0, 1.0]]
     expected = DataTensor(np.array(rows)).vectors
-    for given_rows in (rows, torch.tensor(rows), np.float32(rows), pd.DataFrame(rows)):
+    gradient = torch.tensor(rows, requires_grad=True)
+    half = torch.tensor(rows, dtype=torch.bfloat16)
+    containers = (rows, torch.tensor(rows), np.float32(rows), pd.DataFrame(rows), gradient, half)
+    for given_rows in containers:
         found = DataTensor(given_rows).vectors
         assert found.dtype == torch.float64
         assert_allclose(found, expected, atol=1e-15)
@@ -174,6 +198,11 @@ def test_inputs_of_every_kind_are_one_tensor():
         ([["a", "b"]], "real numbers"),
         ([[1j, 0]], "real numbers"),
         (torch.zeros(2, 2, dtype=torch.complex128), "real numbers"),
+        (torch.eye(3).to_sparse(), r"pass X.to_dense\(\)"),
+        (sparse.eye(3), r"pass X.toarray\(\)"),
+        ([[1.0, 2.0], [3.0]], "rows of one length"),
+        (3.0, "array or a data frame, got float"),
+        (np.ma.masked_equal([[1.0, 2.0], [3.0, 4.0]], 3), "NaN in column 0, row 1"),
     ],
 )
 def test_bad_values(X, match):
@@ -187,6 +216,7 @@ def test_bad_values(X, match):
         ([1.0], r"2 samples, got \(1, 1\)"),
         ([1.0, math.nan], "weights must be finite"),
         ([0.0, 0.0], "all weights are 0"),
+        (["a", "b"], "weights must be real numbers"),
         (np.zeros((2, 2, 2)), "one row of weights a sample"),
     ],
 )
@@ -200,8 +230,8 @@ def test_bad_weights(weights, match):
     [
         ([1, 1], "at least two classes, got 1"),
         ([0, 1, 0], r"2 samples, got \(3, 1\)"),
-        ([[0], [1]], "one class a sample"),
-        ([0.0, math.nan], "NaN or infinite labels"),
+        ([[0, 1], [1, 0]], "one column of numbers or text"),
+        ([0.0, math.nan], "1 missing or infinite value, the first in row 2"),
     ],
 )
 def test_bad_labels(y, match):

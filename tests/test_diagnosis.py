@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import polars as pl
+import psutil
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from entangle import (
@@ -21,7 +23,7 @@ from entangle import (
 )
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.preparation import sample_weights, scaled, stratified_rows
 
 
@@ -100,7 +102,7 @@ def test_the_text_says_what_was_used_and_ends_in_a_command(report):
     assert lines[0] == "data: 569 rows, 30 features (sequence of 30), 2 classes"
     assert "120 of 569 rows drawn at random, evenly over the target" in report.to_text()
     assert lines[-2] == report.verdict
-    assert lines[-1].startswith("next: entangle ")
+    assert lines[-1] == ("next: FeatureRearranger(shape=(30,), random_state=3).fit_transform(X)")
     assert max(map(len, lines)) < 140
 
 
@@ -123,8 +125,50 @@ def test_a_good_order_is_kept_and_a_bad_one_mended():
     bad = diagnose(X[:, mixed], n_shuffles=10)
     assert bad.verdict.startswith("Rearranging helps")
     assert bad.p_value > 1 / 11
-    assert bad.next_command == "entangle reorder data -o data_reordered.csv"
     assert bad.reordered.mean == pytest.approx(good.reordered.mean, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("given", "best", "held_out", "begins"),
+    [
+        (0.5, 0.3, (0.5, 0.3), "Rearranging helps: mean entanglement falls by 40 %"),
+        (0.5, 0.3, (0.5, 0.5), "Undecided: the given order has 0.5 nats, 67 % above random"),
+        (0.5, 0.3, (), "Undecided: the given order"),
+        (0.2, 0.19, (0.2, 0.2), "Keep the given order: it has 0.2 nats, 33 % below random"),
+        (0.2, 0.15, (0.2, 0.2), "Keep the given order"),
+        (0.3, 0.2, (0.3, 0.31), "Order hardly matters: 0.3 nats as given"),
+        (0.3, 0.2, (), "Order hardly matters"),
+    ],
+)
+def test_every_verdict(report, given, best, held_out, begins):
+    case = dataclasses.replace(
+        report,
+        original=make_profile(given),
+        reordered=make_profile(best),
+        shuffled_mean=np.array([0.29, 0.3, 0.31]),
+        held_out=held_out,
+    )
+    assert case.verdict.startswith(begins)
+
+
+def test_rows_held_out_have_every_class():
+    X = chain(100, 8)
+    alternating = np.arange(100) % 2
+    report = diagnose(X, alternating, n_shuffles=2)
+    given, best = report.held_out
+    assert given > 0.5 * report.original.mean  # rows of one class alone have a tenth
+    assert report.held_out_gain == pytest.approx(1 - best / given)
+    assert report.to_dict()["held_out_nats"] == {"original": given, "reordered": best}
+
+
+def test_orders_side_by_side_must_fit_in_memory_together(monkeypatch):
+    free = psutil.virtual_memory()._replace(available=4e6)
+    X = np.random.default_rng(0).random((100, 40))
+    with monkeypatch.context() as patch, ThreadPoolExecutor(50) as pool:
+        patch.setattr(psutil, "virtual_memory", lambda: free)
+        with pytest.raises(MemoryLimitError, match="work on 50 orders of 100 rows at a time"):
+            diagnose(X, n_shuffles=1, executor=pool)
+        diagnose(X, n_shuffles=1)
 
 
 def test_independent_features_have_no_better_order():
@@ -143,7 +187,8 @@ def test_entropies_set_by_the_number_of_rows_are_called_so():
     report = diagnose(X, theta=0.45, scale="none", n_shuffles=3)
     assert report.is_saturated
     assert report.verdict.startswith("Undecided")
-    assert "--theta 0.23" in report.next_command
+    words = dataclasses.replace(report, command=("noise.csv",)).next_command
+    assert words == "entangle diagnose noise.csv --theta 0.23"
 
 
 def make_profile(mean):
@@ -166,18 +211,17 @@ def test_the_p_value_counts_the_orders_at_or_below_the_given_one(report, given, 
 
 
 def test_names_with_spaces_are_quoted_in_the_next_command(report):
-    moved = dataclasses.replace(
-        report, dataset={**report.dataset, "name": "my data.csv"}, target="the label"
-    )
-    command = "'my data.csv' --target 'the label'"
+    named = {**report.dataset, "name": "my data"}
+    command = ("my data.csv", "--target", "the label")
+    moved = dataclasses.replace(report, dataset=named, command=command)
+    words = "'my data.csv' --target 'the label'"
     assert moved.is_worthwhile
-    assert moved.next_command.startswith(f"entangle reorder {command} -o 'my data_reordered.csv'")
+    assert moved.next_command == f"entangle reorder {words} -o 'my data_reordered.csv'"
+    theta = f"{report.settings['theta'] / 2:.2g}"
     kept = dataclasses.replace(moved, held_out=())
-    assert kept.next_command == f"entangle diagnose {command} --out report"
+    assert kept.next_command == f"entangle diagnose {words} --theta {theta}"
     few = {**moved.settings, "n_samples_used": 1}
-    assert dataclasses.replace(moved, settings=few).next_command.startswith(
-        f"entangle diagnose {command} --theta"
-    )
+    assert dataclasses.replace(moved, settings=few).next_command == kept.next_command
 
 
 def test_more_classes_become_a_label_axis_and_quantities_a_score():
@@ -235,6 +279,12 @@ def test_rows_are_drawn_evenly_by_class_and_at_random():
     other = stratified_rows(y, 1000, 100, seed=1)
     assert not np.array_equal(rows, other)
     assert abs(np.mean(rows[y[rows] == 0]) - 300) < 75
+    rare = np.repeat([0, 1, 2], [997, 2, 1])
+    assert np.bincount(rare[stratified_rows(rare, 1000, 10, seed=0)]).tolist() == [8, 1, 1]
+    each = np.arange(1000) % 500  # more classes than rows
+    assert len(np.unique(each[stratified_rows(each, 1000, 100, seed=0)])) == 100
+    quantity = np.linspace(0, 1, 1000)
+    assert abs(np.mean(quantity[stratified_rows(quantity, 1000, 10, seed=0)]) - 0.5) < 0.001
     assert stratified_rows(y, 1000, 1000, seed=0).tolist() == list(range(1000))
     assert len(np.unique(stratified_rows(None, 1000, 77, seed=0))) == 77
 
@@ -254,7 +304,7 @@ LABELS = np.arange(12) % 2
         ((X[:1],), {}, InputError, "at least 2 samples"),
         ((X, np.zeros(12)), {}, InputError, "single class"),
         ((X, np.zeros(5)), {}, InputError, r"shape \(12,\), got \(5,\)"),
-        ((X, np.full(12, np.nan)), {}, InputError, "NaN or infinite labels"),
+        ((X, np.full(12, np.nan)), {}, InputError, "12 missing or infinite values"),
         ((X, LABELS), {"shape": (3, 2)}, PartitionError, "6 positions, the data have 4"),
         ((X, LABELS), {"levels": 9}, PartitionError, "run from 1 to 2"),
         ((X, LABELS), {"theta": "wide"}, InputError, "positive number or 'auto'"),
@@ -262,7 +312,16 @@ LABELS = np.arange(12) % 2
         ((X, LABELS), {"scale": "row"}, InputError, "'feature', 'global' or 'none'"),
         ((X, LABELS), {"n_shuffles": 0}, InputError, "at least 1"),
         ((X, LABELS), {"max_samples": 1}, InputError, "at least 2"),
-        ((X, np.repeat([0, 1], [11, 1])), {"max_samples": 2}, InputError, "draw more rows"),
+        ((X, np.repeat([0, 1, 2], [10, 1, 1])), {"max_samples": 2}, InputError, "draw more rows"),
+        ((X, [None] * 12), {}, InputError, "12 missing values"),
+        ((X, np.array([1, "a"] * 6, dtype=object)), {}, InputError, "mixes text and int"),
+        ((X, LABELS), {"theta": None}, InputError, "positive number or 'auto'"),
+        ((np.sign(X - 0.5) * 1.5e308,), {"scale": "global"}, InputError, "beyond what a double"),
+        ((X, LABELS), {"device": "tpu"}, InputError, "'tpu' is not available"),
+        ((sparse.csr_matrix(X),), {}, InputError, r"pass X.toarray\(\)"),
+        (([[1, 2], [3]],), {}, InputError, "rows of one length"),
+        ((np.ma.masked_greater(X, 0.9),), {}, InputError, "NaN"),
+        ((pl.LazyFrame({"a": [1, 2]}),), {}, InputError, "LazyFrame"),
         (([["a", "b"]] * 3,), {}, InputError, "real numbers"),
     ],
 )

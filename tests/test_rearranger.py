@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -125,6 +126,13 @@ def test_identity_leaves_the_features_and_random_depends_on_the_seed():
     orders = [FeatureRearranger("random", random_state=s).fit(X).permutation_ for s in (0, 0, 1)]
     assert_array_equal(orders[0], orders[1])
     assert (orders[0] != orders[2]).any()
+
+
+def test_tensors_with_a_gradient_are_samples_too():
+    X = smooth_samples()
+    expected = FeatureRearranger(random_state=0).fit(X).permutation_
+    tensor = torch.tensor(X, requires_grad=True)
+    assert_array_equal(FeatureRearranger(random_state=0).fit(tensor).permutation_, expected)
 
 
 def test_constant_columns_are_allowed():

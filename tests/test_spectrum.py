@@ -49,11 +49,22 @@ def test_spectrum_of_two_gram_matrices_is_that_of_the_product(decay, n_samples):
 def test_a_decaying_spectrum_takes_the_sketched_route(monkeypatch):
     monkeypatch.setattr(spectrum, "_dense", lambda G, H: pytest.fail("took the dense route"))
     A, B = sides(400, 200, 0.3)
-    _, total = exact_weights(A, B)
+    exact, total = exact_weights(A, B)
     found = gram_spectrum(*both_grams(A, B), total, 200, 1e-6, 1e-14)
     assert found.weights.size < 100
-    assert found.discarded > 0
+    exact_tail = 1 - (found.weights).sum()
+    assert found.discarded >= exact_tail > 1e-14  # what is missing, not only its rounding
+    assert abs(entropy_of_weights(found.weights) - entropy_of_weights(exact)) <= 1e-6
     assert entropy_error_bound(found.discarded, found.max_rank) <= 1e-6
+
+
+def test_a_tail_that_does_not_fall_goes_to_the_dense_route():
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(400, 200)), rng.normal(size=(400, 10))
+    squared = np.linalg.svd(A.T @ B, compute_uv=False) ** 2
+    tolerance = entropy_error_bound(1.1e-13, 400)
+    found = gram_spectrum(*both_grams(A, B), squared.sum(), 400, tolerance, 1e-13)
+    assert_allclose(found.weights[:10], squared / squared.sum(), atol=1e-12)
 
 
 def test_the_sketch_keeps_less_than_the_tensor_holds():

@@ -18,10 +18,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entangle.datasets.completion import as_labels
 from entangle.datasets.dataset import Draft, numbered_names
 from entangle.datasets.wording import did_you_mean, listed
 from entangle.errors import DatasetError, InputError
+from entangle.labels import as_labels
 from entangle.memory import require_memory
 
 __all__ = ["drop_features", "read_npy", "read_npz"]

@@ -17,10 +17,9 @@ from entangle.datasets.dataset import Dataset, Draft
 from entangle.datasets.wording import counted, listed
 from entangle.errors import InputError
 
-__all__ = ["Impute", "as_labels", "complete", "require_imputation"]
+__all__ = ["Impute", "complete", "require_imputation"]
 
 Impute: TypeAlias = Literal["mean", "median", "most_frequent"]
-MOST_CLASSES = 50
 
 
 def complete(
@@ -155,36 +154,3 @@ def _columns(names: list[str]) -> str:
 
 def _has(names: list[str]) -> str:
     return "has" if len(names) == 1 else "have"
-
-
-def as_labels(values: NDArray[Any], name: str, notes: list[str] | None = None) -> NDArray[Any]:
-    """Labels ``(samples,)`` from the cells of a target.
-
-    Text, booleans and whole numbers stay as they are: classes. Floating point numbers are a
-    regression target, unless all are whole and at most 50 of them distinct: then they are
-    class labels that a gap or a file format turned into floats.
-
-    Raises
-    ------
-    InputError
-        If a cell is missing or infinite, or the target is not one column of numbers or text.
-    """
-    labels = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if labels.ndim != 1 or labels.dtype.kind not in "biufU":
-        raise InputError(
-            f"target '{name}' must be one column of numbers or text, got {values.dtype} of shape "
-            f"{values.shape}; name another target"
-        )
-    if labels.dtype.kind != "f":
-        return labels
-    bad = np.flatnonzero(~np.isfinite(labels))
-    if bad.size:
-        raise InputError(
-            f"target '{name}' has {counted(bad.size, 'missing or infinite value')}, the first in "
-            f"row {bad[0] + 1}; remove these rows"
-        )
-    if np.all(labels == np.round(labels)) and np.unique(labels).size <= MOST_CLASSES:
-        if notes is not None:
-            notes.append(f"target '{name}': whole numbers, read as class labels")
-        return labels.astype(np.int64)
-    return labels

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entangle.datasets.completion import as_labels, complete, require_imputation
+from entangle.datasets.completion import complete, require_imputation
 from entangle.datasets.dataset import Dataset, Draft
 from entangle.datasets.wording import counted, did_you_mean, listed
 from entangle.errors import InputError
+from entangle.labels import as_labels
 from entangle.memory import require_memory
 
 if TYPE_CHECKING:

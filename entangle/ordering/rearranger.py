@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from entangle.arrays import as_array
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
 from entangle.ordering.graph import pearson_affinity
@@ -126,7 +127,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: object) -> np.ndarray:
-        """Columns of ``X`` in the learned order; dtype kept.
+        """Columns of ``X`` in the learned order; numbers keep their dtype.
 
         Parameters
         ----------
@@ -170,6 +171,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         return np.asarray(_check_feature_names_in(self, input_features))[self.permutation_]
 
     def _validated(self, X: Any, **options: Any) -> np.ndarray:
+        X = as_array(X, "X") if hasattr(X, "detach") else X  # a tensor, perhaps with a gradient
         samples: Any = validate_data(self, X, ensure_all_finite=False, **options)
         check_finite(samples)
         return samples

@@ -1,0 +1,97 @@
+"""Labels: classes to tell apart, or a quantity to predict; one rule for every way in."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entangle.arrays import as_array
+from entangle.errors import InputError
+
+__all__ = ["as_labels", "is_quantity"]
+
+MOST_CLASSES = 50  # whole numbers with more distinct values are a quantity
+FEW_CLASSES = 10  # so many classes need no second row each
+
+
+def as_labels(
+    values: object, name: str = "y", notes: list[str] | None = None
+) -> NDArray[np.generic]:
+    """Labels ``(samples,)``: floating point for a quantity, anything else for classes.
+
+    Text and booleans are classes. Numbers are a quantity if one of them is not whole, if they
+    have more than 50 distinct values, or more than 10 that hardly ever repeat (fewer than two
+    rows a value); else they are classes, as whole numbers.
+
+    Parameters
+    ----------
+    values
+        Array, tensor or column, shape ``(samples,)`` or ``(samples, 1)``.
+    name
+        What the labels are called, for messages.
+    notes
+        Gets a sentence where the rule decided something one might not expect.
+
+    Raises
+    ------
+    InputError
+        If a label is missing or infinite, or they are not one column of numbers or text.
+    """
+    array = as_array(values, name)
+    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    labels = _typed(labels, name)
+    if labels.ndim != 1 or labels.dtype.kind not in "biufU":
+        raise InputError(
+            f"target '{name}' must be one column of numbers or text, got {labels.dtype} of shape "
+            f"{array.shape}; name another target"
+        )
+    if labels.dtype.kind not in "iuf":
+        return labels
+    _require_finite(labels, name)
+    distinct = np.unique(labels).size
+    whole = labels.dtype.kind != "f" or bool((labels == np.round(labels)).all())
+    rare = distinct > FEW_CLASSES and 2 * distinct > labels.size
+    if not whole or distinct > MOST_CLASSES or rare:
+        if whole and notes is not None:
+            notes.append(f"target '{name}': {distinct} distinct numbers, read as a quantity")
+        return labels.astype(np.float64)
+    if labels.dtype.kind == "f":
+        if notes is not None:
+            notes.append(f"target '{name}': whole numbers, read as class labels")
+        return labels.astype(np.int64)
+    return labels
+
+
+def is_quantity(labels: NDArray[np.generic]) -> bool:
+    """Whether what :func:`as_labels` returned is a quantity, not classes."""
+    return labels.dtype.kind == "f"
+
+
+def _typed(labels: NDArray, name: str) -> NDArray:
+    """Objects as the numbers or the text they all are."""
+    if labels.dtype.kind != "O":
+        return labels
+    cells = labels.ravel().tolist()
+    missing = [row for row, cell in enumerate(cells) if cell is None or cell != cell]
+    if missing:
+        raise InputError(
+            f"target '{name}' has {len(missing)} missing values, the first in row "
+            f"{missing[0] + 1}; remove these rows"
+        )
+    kinds = {str if isinstance(cell, str) else type(cell) for cell in cells}
+    if str in kinds and len(kinds) > 1:
+        raise InputError(
+            f"target '{name}' mixes text and {', '.join(k.__name__ for k in kinds - {str})}; make "
+            "all labels text, or all numbers"
+        )
+    typed = np.array(cells)
+    return typed.reshape(labels.shape) if typed.size == labels.size else labels
+
+
+def _require_finite(labels: NDArray, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(labels))
+    if bad.size:
+        raise InputError(
+            f"target '{name}' has {bad.size} missing or infinite value{'s' * (bad.size > 1)}, the "
+            f"first in row {bad[0] + 1}; remove these rows"
+        )

@@ -1,0 +1,72 @@
+import datetime
+
+import numpy as np
+import pytest
+import torch
+
+from entangle import DataTensor
+from entangle.errors import InputError
+from entangle.labels import as_labels, is_quantity
+
+
+@pytest.mark.parametrize(
+    ("values", "quantity"),
+    [
+        ([0, 1, 1, 0], False),
+        ([0.0, 1.0, 1.0], False),
+        ([True, False], False),
+        (["a", "b"], False),
+        (np.array(["a", "b"], dtype=object), False),
+        (np.array([1, 2, 2], dtype=object), False),
+        (np.array([1.5, 2, 2], dtype=object), True),
+        ([0.5, 1.0], True),
+        (np.arange(40) % 20, False),  # two rows a value
+        (np.arange(40), True),  # 40 numbers that never repeat: prices
+        (np.arange(600) % 60, True),  # more than 50 values
+        (np.arange(8), False),  # few
+        (torch.tensor([1, 2, 2]), False),
+        (torch.tensor([1.5, 2.0], requires_grad=True), True),
+        (torch.tensor([1.5, 2.0], dtype=torch.bfloat16), True),
+        (np.array([[1], [2]]), False),
+    ],
+)
+def test_numbers_are_classes_or_a_quantity(values, quantity):
+    labels = as_labels(values)
+    assert labels.ndim == 1
+    assert is_quantity(labels) is quantity
+    if quantity:
+        assert labels.dtype == np.float64
+
+
+def test_decisions_one_might_not_expect_are_noted():
+    notes = []
+    as_labels([0.0, 1.0, 0.0], "kind", notes)
+    as_labels(np.arange(40), "price", notes)
+    as_labels([0, 1], "plain", notes)
+    assert notes == [
+        "target 'kind': whole numbers, read as class labels",
+        "target 'price': 40 distinct numbers, read as a quantity",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ([1.0, np.nan], "1 missing or infinite value, the first in row 2"),
+        ([1.0, np.inf, np.nan], "2 missing or infinite values, the first in row 2"),
+        (np.array(["a", None], dtype=object), "1 missing values, the first in row 2"),
+        (np.array([1, "a"], dtype=object), "mixes text and int"),
+        ([1j, 2j], "numbers or text, got complex"),
+        (np.array([datetime.date(2020, 1, 1)] * 2, dtype="datetime64[D]"), "numbers or text"),
+        (np.zeros((2, 2)), r"shape \(2, 2\)"),
+    ],
+)
+def test_labels_that_are_none(values, match):
+    with pytest.raises(InputError, match=match):
+        as_labels(values)
+
+
+def test_a_quantity_makes_no_label_axis():
+    X = np.random.default_rng(0).random((40, 3))
+    with pytest.raises(InputError, match="a quantity and no classes; pass it as weights"):
+        DataTensor.from_labels(X, X[:, 0])
