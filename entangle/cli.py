@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from entangle.report import Report
 
 __all__ = ["app", "main"]
+
+SHUFFLES = 20
 
 app = typer.Typer(
     name="entangle",
@@ -88,7 +91,7 @@ def diagnose(
         int | None, typer.Option(min=2, help="Rows to draw at random, by class.",
                                  show_default="1000, or 500 for more than 32 features")
     ] = None,
-    shuffles: Annotated[int, typer.Option(min=1, help="Random orders to compare with.")] = 20,
+    shuffles: Annotated[int, typer.Option(min=1, help="Random orders to compare with.")] = SHUFFLES,
     impute: Impute = None,
     drop: Drop = None,
     out: Annotated[
@@ -113,6 +116,8 @@ def diagnose(
             dataset, shape=layout, levels=wanted, theta=theta, scale=scale, n_shuffles=shuffles,
             max_samples=rows, seed=seed, device=device, executor=executor, progress=True,
             command=_words(data, target, shape, impute, drop, seed),
+            options=_given({"--scale": scale, "--levels": levels, "--rows": rows,
+                            "--shuffles": None if shuffles == SHUFFLES else shuffles}),
         )  # fmt: skip
     if out is not None:
         _write_report(report, out, force)
@@ -143,6 +148,7 @@ def reorder(
     from entangle.ordering import FeatureRearranger
 
     layout = _parsed_shape(shape)
+    output = output.expanduser()
     order_file = _prepare_outputs(output, force)
     dataset = _loaded(data, target, impute, drop)
     rearranger = FeatureRearranger(shape=layout or dataset.shape, random_state=seed, n_jobs=-1)
@@ -151,11 +157,19 @@ def reorder(
     write_table(
         output, dataset.X[:, permutation], names, dataset.y, dataset.target_name, force=force
     )
-    order = {"permutation": permutation.tolist(), "feature_names": names}
+    order = {
+        "permutation": permutation.tolist(),
+        "feature_names": names,
+        "shape": list(layout or dataset.shape),
+    }
     write_atomically(order_file, json.dumps(order) + "\n", force=force)
     for note in dataset.notes:
         sys.stdout.write(f"note: {note}\n")
     sys.stdout.write(f"written: {output} and {order_file}\n")
+    scale = None if dataset.kind == "table" else "global"
+    again = {"--target": dataset.target_name, "--shape": "x".join(map(str, order["shape"]))}
+    words = shlex.join(["entangle", "diagnose", str(output), *_given({**again, "--scale": scale})])
+    sys.stdout.write(f"next: {words}\n")
 
 
 @app.command()
@@ -188,6 +202,7 @@ def datasets(
 
 
 MOST_WORKERS = 8  # each holds Gram matrices of its own
+LONGEST_NAME = 200
 MOST_LEVELS = 64  # halving so often leaves one feature of any table
 REPORT_FILES = ("report.json", "report.txt", "permutation.json", "profile.png")
 
@@ -274,6 +289,8 @@ def _prepare_outputs(output: Path, force: bool) -> Path:
         raise InputError(f"a table is written as {', '.join(SUFFIXES)}, got '{output}'")
     if not output.parent.is_dir():
         raise InputError(f"the folder '{output.parent}' does not exist; create it first")
+    if len(output.name) > LONGEST_NAME:
+        raise InputError(f"the name of '{output}' is too long for a file")
     order_file = output.with_name(output.stem + ".permutation.json")
     for path in (output, order_file):
         if path.exists() and not force:
@@ -290,13 +307,16 @@ def _words(
     seed: int,
 ) -> list[str]:
     """Name the data as `diagnose` and `reorder` both understand it."""
-    options = {"--target": target, "--shape": shape, "--impute": impute}
-    words = [data]
-    for option, value in options.items():
-        words += [] if value is None else [option, value]
+    words = [data, *_given({"--target": target, "--shape": shape, "--impute": impute})]
     for column in drop or ():
         words += ["--drop", column]
-    return words + (["--seed", str(seed)] if seed else [])
+    return words + _given({"--seed": seed or None})
+
+
+def _given(options: dict[str, str | int | None]) -> list[str]:
+    """Name the options that have a value."""
+    pairs = [(option, str(value)) for option, value in options.items() if value is not None]
+    return [word for pair in pairs for word in pair]
 
 
 def _parsed_shape(text: str | None) -> tuple[int, ...] | None:

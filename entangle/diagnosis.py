@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from entangle.axes import Shape
 from entangle.data_tensor import DataTensor
@@ -27,7 +28,7 @@ from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import InputError
 from entangle.memory import require_memory
-from entangle.ordering import mincut_order, pearson_affinity
+from entangle.ordering import NEAREST, mincut_order, pearson_affinity
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
 from entangle.preparation import (
@@ -71,6 +72,7 @@ def diagnose(
     progress: bool = False,
     name: str | None = None,
     command: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> Report:
     """Measure the entanglement of data in the given, the best and random feature orders.
 
@@ -111,9 +113,10 @@ def diagnose(
         Show a progress bar on a terminal.
     name
         What to call arrays and data frames; a ``Dataset`` has a name.
-    command
-        Words that name these data on the command line: the data, and the options that shape
-        them. The report builds the next command from them.
+    command, options
+        Words that name these data on the command line: the data with the options that shape
+        them, and the other options of ``entangle diagnose``. The report builds the next command
+        from them.
 
     Returns
     -------
@@ -193,8 +196,9 @@ def diagnose(
             "n_samples_ordering": len(ordering_rows),
             "device": str(tensor.vectors.device),
         },
-        notes=(*data.notes, *_drawn(data, len(rows))),
+        notes=(*data.notes, *_drawn(data, len(rows)), *_sparse_pairs(affinity)),
         command=tuple(command),
+        options=tuple(options),
     )
 
 
@@ -227,6 +231,16 @@ def _drawn(data: Dataset, n_rows: int) -> list[str]:
         return []
     evenly = "" if data.y is None else ", evenly over the target"
     return [f"{n_rows} of {data.n_samples} rows drawn at random{evenly}"]
+
+
+def _sparse_pairs(affinity: Any) -> list[str]:
+    """Say so where the affinity does not hold every pair of features."""
+    if not sparse.issparse(affinity):
+        return []
+    return [
+        f"many features: the order and the surrogates know the {NEAREST} strongest correlations of "
+        "each, not all pairs"
+    ]
 
 
 def _mapped(

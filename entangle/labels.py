@@ -45,13 +45,20 @@ def as_labels(
             f"target '{name}' must be one column of numbers or text, got {labels.dtype} of shape "
             f"{array.shape}; name another target"
         )
+    distinct = np.unique(labels).size
     if labels.dtype.kind not in "iuf":
+        if distinct > FEW_CLASSES and 2 * distinct > labels.size:
+            raise InputError(
+                f"target '{name}' is text with {distinct} distinct values in {labels.size} rows, "
+                f"such as {str(labels[0])!r}: an identifier, or numbers as text; name another "
+                "target, or write its numbers as 1.5"
+            )
         return labels
     _require_finite(labels, name)
-    distinct = np.unique(labels).size
     whole = labels.dtype.kind != "f" or bool((labels == np.round(labels)).all())
     rare = distinct > FEW_CLASSES and 2 * distinct > labels.size
-    if not whole or distinct > MOST_CLASSES or rare:
+    huge = bool(np.abs(labels.astype(np.float64)).max() >= 2**53)  # beyond exact whole numbers
+    if not whole or distinct > MOST_CLASSES or rare or huge:
         if whole and notes is not None:
             notes.append(f"target '{name}': {distinct} distinct numbers, read as a quantity")
         return labels.astype(np.float64)

@@ -208,7 +208,7 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
     PartitionError
         If a length is not a positive whole number, or fewer than two features result.
     """
-    given = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    given = tuple(shape) if isinstance(shape, Iterable) else (shape,)
     if not given or any(
         isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1
         for length in given

@@ -52,8 +52,9 @@ class Report:
         What was done to the data, one sentence each.
     error_bound
         Largest error bound of all entropies above, in nats.
-    command
-        Words that name the data on the command line, to build the next command from.
+    command, options
+        Words that name the data on the command line, and the other options of
+        ``entangle diagnose``, to build the next command from.
     """
 
     dataset: Mapping[str, Any]
@@ -68,6 +69,7 @@ class Report:
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def p_value(self) -> float:
@@ -143,11 +145,10 @@ class Report:
             shape, seed = tuple(self.dataset["shape"]), self.settings["seed"]
             return f"FeatureRearranger(shape={shape}, random_state={seed}).fit_transform(X)"
         words = shlex.join(self.command)
-        if self.is_saturated:
-            return f"entangle diagnose {words} --theta {self.settings['theta'] / 2:.2g}"
-        if self.is_worthwhile:
+        if self.is_worthwhile and not self.is_saturated:
             name = str(self.dataset["name"]).rsplit("/", 1)[-1]
             return f"entangle reorder {words} -o {shlex.quote(f'{name}_reordered.csv')}"
+        words = shlex.join([*self.command, *self.options])
         return f"entangle diagnose {words} --theta {self.settings['theta'] / 2:.2g}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from scipy import sparse
 from scipy.stats import rankdata
 
+from entangle.arrays import as_array
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
 from entangle.memory import require_memory
@@ -149,7 +150,7 @@ def correlation_affinity(X: object, method: str | Callable = "pearson") -> Affin
 
 def check_affinity(affinity: object, n_features: int) -> Affinity:
     """Copy with a zero diagonal; :class:`InputError` unless symmetric, finite and >= 0."""
-    matrix = np.array(affinity, dtype=np.float64)
+    matrix = np.array(as_array(affinity, "affinity"), dtype=np.float64)
     if matrix.shape != (n_features, n_features):
         raise InputError(
             f"an affinity has one row and one column per feature, expected ({n_features}, "

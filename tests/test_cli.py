@@ -126,8 +126,9 @@ def test_reorder_moves_names_with_columns_and_keeps_the_target(entangle, tmp_pat
     assert code == 0
     assert str(out_file) in out
     order = json.loads((tmp_path / "wine_reordered.permutation.json").read_text())
+    assert order["shape"] == [13]
     wine = load_wine()
-    moved = load_dataset(out_file, target="target" if suffix != "npz" else None)
+    moved = load_dataset(out_file, target="target")
     assert list(moved.feature_names) == order["feature_names"]
     assert_array_equal(moved.X, wine.data[:, order["permutation"]])
     assert_array_equal(moved.y, wine.target)
@@ -186,8 +187,11 @@ def test_the_next_command_runs(entangle, tmp_path, monkeypatch):
         "noise", "--shape", "4x4", "--seed", "3", "--json",
     )[1])  # fmt: skip
     assert list(moved)[:16] == [f"f {n}" for n in report["permutation"]]
-    kept = entangle("diagnose", command[-1], "--target", "the kind", "--shape", "4x4")[1]
+    follow = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert follow == ["entangle", "diagnose", command[-1], "--target", "the kind", "--shape", "4x4"]
+    kept = entangle(*follow[1:], "--rows", "90", "--shuffles", "3", "--levels", "1")[1]
     again = shlex.split(kept.splitlines()[-1].removeprefix("next: "))
+    assert again[:-2] == [*follow, "--levels", "1", "--rows", "90", "--shuffles", "3"]
     assert entangle(*again[1:])[0] == 0
 
 

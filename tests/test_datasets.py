@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -711,3 +712,85 @@ def test_written_files_follow_links_and_the_umask(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     assert os.stat(target).st_mode == os.stat(plain).st_mode
+
+
+def csv(tmp_path, text, name="t.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("cell", ["{},5", "{},234", "{}%", "{}/02/2020"])
+def test_numbers_in_disguise_are_no_categories(tmp_path, cell):
+    rows = "\n".join(f"{n};{cell.format(n)}" for n in range(1, 20))
+    with pytest.raises(InputError, match="column 'b' is text that looks like numbers or dates"):
+        load_dataset(csv(tmp_path, f"a;b\n{rows}\n"))
+    with pytest.raises(InputError, match="numbers as text; name another target"):
+        load_dataset(csv(tmp_path, f"a;c;b\n{rows.replace(';', ';1;')}\n"), target="b")
+
+
+def test_age_brackets_and_versions_are_categories(tmp_path):
+    rows = "\n".join(f"{n},{10 * (n % 7)}-{10 * (n % 7) + 9},v{n % 3}" for n in range(21))
+    assert load_dataset(csv(tmp_path, f"n,age,version\n{rows}\n")).n_features == 1 + 7 + 3
+
+
+@pytest.mark.parametrize("mark", ["|", " "])
+def test_a_file_with_another_separator_is_not_read_line_by_line(tmp_path, mark):
+    rows = "\n".join(f"{n}{mark}{n + 1}" for n in range(9))
+    with pytest.raises(DatasetError, match=r"single column, .* are separated by ',' or ';'"):
+        load_dataset(csv(tmp_path, f"a{mark}b\n{rows}\n"))
+
+
+def test_names_that_are_numbers_may_be_rearranged_but_not_data(tmp_path):
+    assert load_dataset(csv(tmp_path, "2,0,1\n5,6,7\n8,9,1\n")).feature_names == ("2", "0", "1")
+    for first in ("1.5,2.5", "3,7", "0,0"):
+        with pytest.raises(DatasetError, match=r"needs a first line|distinct names"):
+            load_dataset(csv(tmp_path, f"{first}\n3,4\n5,6\n"))
+
+
+def test_an_archive_knows_the_name_of_its_labels(tmp_path):
+    path = write_table(tmp_path / "a.npz", np.eye(3), ["y", "b", "c"], np.arange(3), "kind")
+    found = load_dataset(path, target="kind")
+    assert_array_equal(found.y, [0, 1, 2])
+    assert found.target_name == "kind"
+    with pytest.raises(InputError, match="'kinds' is not in"):
+        load_dataset(path, target="kinds")
+
+
+def test_labels_named_like_a_gap_survive_a_csv_file(tmp_path):
+    labels = np.array(["NA", "b", "null"] * 5)
+    path = write_table(tmp_path / "a.csv", np.arange(30.0).reshape(15, 2), ["a", "b"], labels, "y")
+    assert_array_equal(load_dataset(path, target="y").y, labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+def test_every_floating_type_survives_a_csv_file(tmp_path, dtype):
+    X = np.array([[0.1, 0.2], [0.3, 0.7]], dtype=dtype)
+    path = write_table(tmp_path / "a.csv", X, ["a", "b"])
+    assert_array_equal(load_dataset(path).X, X.astype(np.float64))
+    np.save(tmp_path / "a.npy", X)
+    assert load_dataset(tmp_path / "a.npy").X.dtype.itemsize <= 8
+
+
+def test_a_damaged_array_header(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.eye(3))
+    path.write_bytes(path.read_bytes().replace(b"'shape': (3, 3), }", b"'shape': (3, 3,     "))
+    with pytest.raises(DatasetError, match="cannot read"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([0.5, 1.5, 2.25] * 4, "f"),
+        ([Decimal(n) / 4 for n in range(12)], "f"),
+        ([1, 2, 2] * 4, "i"),
+        ([True, False] * 6, "b"),
+        (["u", "v"] * 6, "U"),
+    ],
+)
+def test_a_target_of_objects_is_what_its_cells_are(cells, kind):
+    target = pd.Series(np.array(cells, dtype=object))
+    frame = pd.DataFrame({"a": range(12), "b": range(12), "y": target})
+    assert table_to_dataset(frame, "y").y.dtype.kind == kind

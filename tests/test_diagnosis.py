@@ -151,6 +151,15 @@ def test_every_verdict(report, given, best, held_out, begins):
     assert case.verdict.startswith(begins)
 
 
+def test_many_features_say_that_not_every_pair_counts(monkeypatch):
+    X = chain(60, 32)
+    every = diagnose(X, n_shuffles=1)
+    monkeypatch.setattr("entangle.ordering.graph.DENSE_FEATURES", 31)
+    some = diagnose(X, n_shuffles=1)
+    assert not any("strongest correlations" in note for note in every.notes)
+    assert any("64 strongest correlations of each" in note for note in some.notes)
+
+
 def test_rows_held_out_have_every_class():
     X = chain(100, 8)
     alternating = np.arange(100) % 2

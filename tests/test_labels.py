@@ -24,6 +24,7 @@ from entangle.labels import as_labels, is_quantity
         (np.arange(40), True),  # 40 numbers that never repeat: prices
         (np.arange(600) % 60, True),  # more than 50 values
         (np.arange(8), False),  # few
+        ([1e19, 2e19, 1e19], True),  # beyond exact whole numbers
         (torch.tensor([1, 2, 2]), False),
         (torch.tensor([1.5, 2.0], requires_grad=True), True),
         (torch.tensor([1.5, 2.0], dtype=torch.bfloat16), True),
@@ -58,6 +59,7 @@ def test_decisions_one_might_not_expect_are_noted():
         (np.array([1, "a"], dtype=object), "mixes text and int"),
         ([1j, 2j], "numbers or text, got complex"),
         (np.array([datetime.date(2020, 1, 1)] * 2, dtype="datetime64[D]"), "numbers or text"),
+        ([f"id {n}" for n in range(12)], "12 distinct values in 12 rows, such as 'id 0'"),
         (np.zeros((2, 2)), r"shape \(2, 2\)"),
     ],
 )

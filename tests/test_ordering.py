@@ -7,9 +7,15 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from entangle.errors import InputError, PartitionError
-from entangle.ordering import mincut_order, nearest_correlations
+from entangle.ordering import mincut_order
 from entangle.ordering.bisection import bisect, improve
-from entangle.ordering.graph import Graph, noise_threshold, null_share, without_noise
+from entangle.ordering.graph import (
+    Graph,
+    nearest_correlations,
+    noise_threshold,
+    null_share,
+    without_noise,
+)
 from entangle.ordering.refinement import refined, separation
 from entangle.partition import CanonicalTree
 from entangle.surrogate import correlation_affinity, hierarchical_cut
@@ -150,10 +156,24 @@ def test_the_scale_of_the_affinity_does_not_matter(scale):
     assert cuts[1] == pytest.approx(cuts[0])
 
 
-def test_an_asymmetric_affinity_ends():
-    affinity = np.random.default_rng(0).random((40, 40))
+def test_an_asymmetric_sparse_affinity_ends():
+    affinity = sparse.csr_matrix(np.random.default_rng(0).random((40, 40)))
     order = mincut_order(affinity, 40, random_state=0)
     assert_array_equal(np.sort(order), np.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda a: a * np.nan, "finite and non-negative"),
+        (lambda a: -a, "finite and non-negative"),
+        (lambda a: np.triu(a), "symmetric"),
+        (lambda a: sparse.csr_matrix(-a), "finite and non-negative"),
+    ],
+)
+def test_an_affinity_that_is_none(spoil, match):
+    with pytest.raises(ValueError, match=match):
+        mincut_order(spoil(random_affinity(8) + 0.1), 8)
 
 
 def test_a_shape_of_other_features_is_refused():

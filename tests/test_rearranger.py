@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -135,6 +136,12 @@ def test_tensors_with_a_gradient_are_samples_too():
     assert_array_equal(FeatureRearranger(random_state=0).fit(tensor).permutation_, expected)
 
 
+def test_repeated_names_are_refused():
+    frame = pd.DataFrame(smooth_samples()[:, :3], columns=["a", "b", "a"])
+    with pytest.raises(InputError, match="distinct names, 'a' repeats"):
+        FeatureRearranger().fit(frame)
+
+
 def test_constant_columns_are_allowed():
     X = smooth_samples()
     X[:, [2, 7]] = 1.0
@@ -158,6 +165,8 @@ def test_many_features_store_no_full_matrix(monkeypatch):
         ({"method": "tsp"}, InputError, "got 'tsp'; pass one of these names"),
         ({"affinity": "kendall"}, InputError, "got 'kendall'"),
         ({"affinity": np.ones((3, 3))}, InputError, r"expected \(12, 12\), got \(3, 3\)"),
+        ({"shape": 12.0}, PartitionError, "positive whole number"),
+        ({"affinity": sparse.eye(12)}, InputError, "must be dense"),
         ({"shape": (3, 5)}, PartitionError, r"\(3, 5\) holds 15 features, X has 12; .* 12, or"),
         ({"shape": (3, -4)}, PartitionError, "positive whole number"),
         ({"method": lambda affinity, shape: [0] * 12}, InputError, r"each of 0\.\.11 once"),

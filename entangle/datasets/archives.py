@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def read_npz(
     with _readable(path):
         headers = _headers(path)
         X_keys = ["D"] if encoding == "differences" else _feature_keys(path, headers)
-        y_keys = _target_keys(path, headers, target)
+        y_keys = _target_keys(path, headers, _key_of_target(path, headers, target))
         wanted = {key: headers[key] for key in X_keys + y_keys if key in headers}
         copies = 1 if len(X_keys) == 1 and encoding is None else 2
         _require_fit(path, wanted, copies, max_memory)
@@ -119,7 +120,10 @@ def read_npz(
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
+    except (
+        OSError, EOFError, KeyError, ValueError, SyntaxError, TokenError, zipfile.BadZipFile,
+        zlib.error,
+    ) as reason:  # fmt: skip
         if isinstance(reason, DatasetError | InputError):
             raise
         what = "pickled objects" if "allow_pickle" in str(reason) else str(reason)
@@ -189,6 +193,14 @@ def _target_keys(path: Path, headers: dict[str, Header], target: str | None) -> 
             f"it holds {listed(choices, most=12) or 'no labels'}"
         )
     return keys
+
+
+def _key_of_target(path: Path, headers: dict[str, Header], target: str | None) -> str | None:
+    """Default key, if ``target`` is the name that the archive itself gives its labels."""
+    if target is None or target in headers or "target_name" not in headers:
+        return target
+    with np.load(path, allow_pickle=False) as archive:
+        return None if str(archive["target_name"]) == target else target
 
 
 def _joined(parts: list[NDArray[Any]], path: Path) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Number
 from types import NoneType
 from typing import Any
@@ -25,7 +26,9 @@ from entangle.errors import InputError
 __all__ = ["Column", "read_column", "read_target"]
 
 MOST_CATEGORIES = 50
+MOST_DISGUISED = 5  # distinct cells such as 1,5 or 5% that may still be names of categories
 BINARY = ({"False": 0, "True": 1}, {"0": 0, "1": 1})
+NUMBER_LIKE = re.compile(r"[+-]?\d[\d.,\u00a0 ]*%?|\d{1,4}/\d{1,2}/\d{1,4}")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
@@ -118,6 +121,9 @@ def read_target(name: str, series: nw.Series[Any]) -> NDArray[Any]:
     dtype = series.dtype
     if dtype.is_numeric():
         return _numbers(series)
+    if dtype == nw.Object:
+        cells = [None if gap else cell for cell, gap in _with_gaps(series)]
+        return np.array([float(c) if isinstance(c, Decimal) else c for c in cells], dtype=object)
     if dtype == nw.Boolean and not series.is_null().any():
         return series.to_numpy().astype(bool)
     strange = _strange_type(series)
@@ -208,6 +214,13 @@ def _text(name: str, cells: Sequence[str | None], present: Sequence[str]) -> Col
             f"column '{name}' holds numbers, but row {row} has {cells[row - 1]!r} "
             f"({counted(n_words, 'such cell')} of {len(present)}); correct the cell, empty it if "
             f"the value is missing, or leave the column out with drop=['{name}'] (--drop)"
+        )
+    disguised = [cell for cell in words if NUMBER_LIKE.fullmatch(cell.strip())]
+    if 2 * len(disguised) > len(words) and len(words) > MOST_DISGUISED:
+        raise InputError(
+            f"column '{name}' is text that looks like numbers or dates, such as {disguised[0]!r}; "
+            "write numbers as 1.5, without thousands separators or units, or leave the column out "
+            f"with drop=['{name}'] (--drop)"
         )
     if len(distinct) > MOST_CATEGORIES and 2 * len(distinct) > len(present):
         raise InputError(

@@ -42,6 +42,8 @@ def complete(
     X, notes = draft.X, draft.notes
     _require_numbers(X, draft.shape)
     native = np.dtype(np.uint8) if X.dtype.kind == "b" else X.dtype.newbyteorder("=")
+    if native.itemsize > np.dtype(np.float64).itemsize:
+        native = np.dtype(np.float64)
     X = np.ascontiguousarray(X, dtype=native)
     if X.dtype.kind == "f":
         _require_finite(X, draft.feature_names)

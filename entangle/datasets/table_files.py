@@ -68,6 +68,12 @@ def _read_text(path: Path, max_memory: int | None) -> tuple[pa.Table, list[str]]
     names = [name.strip() for name in table.column_names]
     _require_header(path, names)
     table = table.rename_columns(names)
+    if len(names) == 1 and re.search(r"[,;|\t ]", names[0]):
+        raise DatasetError(
+            f"'{path}' has a single column, {names[0]!r}; columns of such a file are separated by "
+            f"{' or '.join(repr(mark) for mark in SEPARATORS[path.suffix.lower()])}, so save it "
+            "with one of these and with at least 2 features"
+        )
     notes = [] if separator in (",", "\t") else [f"fields are separated by '{separator}'"]
     if names[0] == "" and table.column(0).to_pylist() in (
         list(range(table.num_rows)),
@@ -87,7 +93,7 @@ def _parsed(path: Path, separator: str) -> pa.Table:
     from pyarrow import ArrowInvalid, csv  # heavy, and only for this kind of file
 
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    convert = csv.ConvertOptions(strings_can_be_null=True)
+    convert = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
     try:
         return csv.read_csv(path, csv.ReadOptions(block_size=BLOCK), parse, convert)
     except ArrowInvalid:  # again on one thread: only then does the message name the row
@@ -104,10 +110,11 @@ def _separator(path: Path) -> str:
 
 
 def _require_header(path: Path, names: list[str]) -> None:
-    """Refuse a first line of data; consecutive whole numbers are names that pandas gives."""
-    numbers = [float(name) for name in names if _is_number(name)]
-    consecutive = all(b - a == 1 for a, b in itertools.pairwise(numbers))
-    if 2 * len(numbers) > len(names) and not consecutive:
+    """Refuse a first line of data; the whole numbers of a run are names that pandas gives."""
+    numbers = [name for name in names if _is_number(name)]
+    whole = sorted(int(name) for name in numbers if name.isdigit())
+    run = len(whole) == len(numbers) and all(b - a == 1 for a, b in itertools.pairwise(whole))
+    if 2 * len(numbers) > len(names) and not run:
         raise DatasetError(
             f"'{path}' needs a first line with the names of its {len(names)} columns, got "
             f"{listed(names)}; add a header line"

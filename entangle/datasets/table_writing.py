@@ -106,7 +106,7 @@ def _write_frame(
 ) -> None:
     import pyarrow as pa  # heavy, and only for these kinds of file
 
-    columns = list(X.astype(np.float32) if X.dtype == np.float16 else X)
+    columns = list(X.astype(np.float64) if X.dtype.kind == "f" else X)
     columns = [np.ascontiguousarray(column) for column in np.transpose(columns)]
     arrays = [pa.array(column) for column in columns]
     if y is not None:

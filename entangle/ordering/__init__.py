@@ -3,8 +3,8 @@
 A permutation has one direction: ``X[:, permutation]`` is the rearranged data.
 """
 
-from entangle.ordering.graph import nearest_correlations, pearson_affinity
+from entangle.ordering.graph import NEAREST, pearson_affinity
 from entangle.ordering.mincut import mincut_order
 from entangle.ordering.rearranger import FeatureRearranger
 
-__all__ = ["FeatureRearranger", "mincut_order", "nearest_correlations", "pearson_affinity"]
+__all__ = ["NEAREST", "FeatureRearranger", "mincut_order", "pearson_affinity"]

@@ -8,7 +8,8 @@ block that noise outweighs the signal between distant features. The largest of N
 such values stays below t = tanh(sqrt(2 ln(N (N - 1) / 2)) / sqrt(M - 3)) (Fisher's
 transformation), so max(0, |r| - t) leaves signal only. A constant taken from every pair
 changes no balanced cut; the loss is what |r| < t said. Where few pairs look independent, that
-is more than the noise, and the weights stay as they are.
+is more than the noise, and the weights stay as they are. Of many features only the strongest
+pairs are kept, which says nothing about the others, so there the noise is always taken off.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ NULL_SHARE = 0.5
 NEAR_ZERO, NEAR_ZERO_PROBABILITY = 0.5, 0.3829
 BLOCK = 512  # features whose correlations are worked out together
 DENSE_FEATURES = 4096  # above, only the strongest correlations are kept
+NEAREST = 64  # so many of each feature
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def pearson_affinity(samples: Samples) -> Affinity | sparse.csr_matrix:
     return nearest_correlations(samples.astype(np.float64))
 
 
-def nearest_correlations(samples: Samples, n_neighbors: int = 64) -> sparse.csr_matrix:
+def nearest_correlations(samples: Samples, n_neighbors: int = NEAREST) -> sparse.csr_matrix:
     """Absolute Pearson correlation of each feature with its nearest others.
 
     Works through blocks of features in float32, so the features x features matrix is never

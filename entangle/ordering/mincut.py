@@ -34,7 +34,7 @@ from entangle.ordering.orientation import oriented
 from entangle.ordering.refinement import refined
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree, Node
-from entangle.surrogate import Affinity
+from entangle.surrogate import Affinity, check_affinity
 
 __all__ = ["mincut_order"]
 
@@ -75,9 +75,9 @@ def mincut_order(
     shape
         Number of features of a sequence, or the axis lengths of a grid.
     n_samples
-        Rows the affinity was estimated from. Where most pairs then look independent, the
-        largest value that independent features reach is taken off every weight; without it
-        no noise is removed.
+        Rows the affinity was estimated from. Where most pairs then look independent, and
+        always for a sparse affinity, the largest value that independent features reach is taken
+        off every weight; without it no noise is removed.
     random_state
         Seed of the starts; the same seed gives the same permutation.
     n_jobs
@@ -109,15 +109,20 @@ def mincut_order(
     [[0, 2], [1, 3]]
     """
     tree = CanonicalTree(shape)
-    given: Any = affinity.shape
+    checked: Any = affinity
+    given = np.shape(checked)
     if given != (tree.n_features, tree.n_features):
         raise PartitionError(
             f"shape {shape!r} holds {tree.n_features} features, the affinity has shape "
             f"{given}; pass a shape whose product is {given[0]}"
         )
+    if not sparse.issparse(affinity):
+        checked = check_affinity(affinity, tree.n_features)
+    elif not (np.isfinite(checked.data).all() and checked.data.min(initial=0.0) >= 0.0):
+        raise InputError("an affinity is finite and non-negative; take absolute values")
     generator: Any = check_random_state(random_state)
     seed = int(generator.randint(2**30))
-    weights = without_noise(affinity, n_samples)
+    weights = without_noise(checked, n_samples)
     graph = Graph.from_matrix(weights).scaled()
     with _executor(n_jobs) as executor:
         leaves = _leaves(graph, tree, seed, STARTS, executor)

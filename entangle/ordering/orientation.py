@@ -10,7 +10,6 @@ layout, turned and mirrored where its parent joins it to its neighbours.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
@@ -25,7 +24,6 @@ __all__ = ["oriented"]
 WIDTH = 8  # orders kept of each block
 
 Features = NDArray[np.int64]
-Pairs = Callable[[Features, Features], NDArray[np.float64]]
 
 
 def oriented(graph: Graph, leaves: Features, tree: CanonicalTree) -> Features:

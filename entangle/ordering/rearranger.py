@@ -171,6 +171,10 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         return np.asarray(_check_feature_names_in(self, input_features))[self.permutation_]
 
     def _validated(self, X: Any, **options: Any) -> np.ndarray:
+        names = list(getattr(X, "columns", ()))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"columns need distinct names, {twice!r} repeats; rename it")
         X = as_array(X, "X") if hasattr(X, "detach") else X  # a tensor, perhaps with a gradient
         samples: Any = validate_data(self, X, ensure_all_finite=False, **options)
         check_finite(samples)
