@@ -43,6 +43,7 @@ __all__ = ["DataTensor"]
 
 DENSE_ELEMENTS = 2**16  # tensors of at most so many elements are made dense: exact and quick
 LABELLED_ELEMENTS = 2**20  # the same with the label axis
+LARGEST_LOG = 600.0  # of a scale that a double holds with room to spare
 LOST = 1e-2  # relative rounding of a tensor that has cancelled to nothing
 CHUNK_BYTES = 2**27  # of block vectors at a time while a dense tensor is summed
 
@@ -167,10 +168,11 @@ class DataTensor:
                 f"{order.dtype} of shape {order.shape}"
             )
         moved = copy.copy(self)  # with what is known of the whole tensor
-        moved.vectors = self.vectors[torch.tensor(order, device=self.vectors.device)]
+        places = torch.from_numpy(order.astype(np.int64)).to(self.vectors.device)
+        moved.vectors = self.vectors[places]
         if "_dense" in self.__dict__:
             labels = [self.n_features] * (self.n_labels > 1)
-            moved.__dict__["_dense"] = self._dense.permute(*order.tolist(), *labels)
+            moved.__dict__["_dense"] = self._dense.permute(*places.tolist(), *labels)
         return moved
 
     @property
@@ -219,7 +221,7 @@ class DataTensor:
         """
         exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
         require_memory(16 * 2.0 ** min(exponent, 1000), "a dense tensor", _free_memory(self))
-        return self._dense * math.exp(self.log_scale)
+        return self._dense * self._scale
 
     @functools.cached_property
     def _dense(self) -> Tensor:
@@ -274,10 +276,15 @@ class DataTensor:
 
     @property
     def norm(self) -> float:
-        """Frobenius norm of D."""
+        """Frobenius norm of D; without the factor ``exp(log_scale)`` where no double holds it."""
         if self.is_small:
-            return float(self._dense.norm()) * math.exp(self.log_scale)
-        return math.sqrt(self._gram_total[0]) / self.n_samples * math.exp(self.log_scale)
+            return float(self._dense.norm()) * self._scale
+        return math.sqrt(self._gram_total[0]) / self.n_samples * self._scale
+
+    @property
+    def _scale(self) -> float:
+        """Factor left out of the weights, or 1 where a double could not hold the result."""
+        return math.exp(self.log_scale) if abs(self.log_scale) < LARGEST_LOG else 1.0
 
     # -- cuts ------------------------------------------------------------------------------
 
@@ -292,7 +299,8 @@ class DataTensor:
         Returns
         -------
         Tensor
-            At most ``min(rows, columns, samples)`` values, float64, not normalised. Where the
+            At most ``min(rows, columns, samples)`` values, float64, not normalised; without the
+            common factor ``exp(log_scale)`` where no double holds it. Where the
             dense tensor would be larger than 2^16 elements they are roots of eigenvalues, and
             those below about 1e-8 of the largest are rounding.
 
@@ -304,7 +312,7 @@ class DataTensor:
             If the samples cancel.
         """
         weights, total = self._cut_weights(partition)
-        values = np.sqrt(weights * total) * math.exp(self.log_scale)
+        values = np.sqrt(weights * total) * self._scale
         return torch.from_numpy(values).to(self.vectors.device)
 
     def _cut_weights(self, partition: Partition) -> tuple[np.ndarray, float]:
@@ -417,7 +425,7 @@ class DataTensor:
 
         qtn: Any = quimb.tensor
 
-        scale = math.exp(self.log_scale) / self.n_samples
+        scale = self._scale / self.n_samples
         tensors = [
             qtn.Tensor(vectors.cpu().numpy(), inds=(f"k{n}", "sample"), tags={f"I{n}"})
             for n, vectors in enumerate(self.vectors)

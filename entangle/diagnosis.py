@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -140,34 +141,22 @@ def diagnose(
     data = as_dataset(X, y, name)
     layout = checked_layout(data, shape)
     random_orders = _random_orders(data, n_shuffles, seed)
-    how = scale or ("feature" if data.kind == "table" else "global")
-    rows = stratified_rows(data.y, data.n_samples, rows_wanted(data, max_samples), seed)
-    samples = torch.from_numpy(scaled(data.X, rows, how))
-    angle = angle_of(theta, samples, seed)
-    weights, described = sample_weights(data.y if data.y is None else data.y[rows])
-    tree = CanonicalTree(layout)
-    chosen = _top_levels(tree) if levels is None else levels
-
-    def tensor_of(kept: Any) -> DataTensor:
-        own = None if weights is None else weights[kept]
-        return DataTensor(samples[kept], own, Trigonometric(angle), device)
-
+    drawn = _draw(data, theta, scale, max_samples, seed, device)
     ordering_rows = stratified_rows(data.y, data.n_samples, ORDERING_ROWS, seed)
     order_from = partial(_order_from, data, layout, seed)
     affinity, permutation = order_from(ordering_rows)
-    tensor = tensor_of(slice(None))
+    tensor, tree = drawn.tensor(), CanonicalTree(layout)
     _require_room(tensor, tree, executor)
     _ = tensor.norm  # once, for all orders
-    tasks = [(tensor, np.arange(data.n_features)), (tensor, permutation)]
-    tasks += [(tensor, order) for order in random_orders]
-    if len(rows) >= FEWEST_HELD_OUT:
-        labels = None if data.y is None else data.y[rows]
-        held_out = stratified_rows(labels, len(rows), len(rows) // 2, seed + 1)
-        _, apart = order_from(np.setdiff1d(ordering_rows, rows[held_out]))
-        other = tensor_of(held_out)
-        tasks += [(other, np.arange(data.n_features)), (other, apart)]
-    measure = partial(_profile, layout, chosen, tolerance)
-    profiles = _mapped(measure, tasks, executor, progress)
+    given = np.arange(data.n_features)
+    tasks = [(tensor, order) for order in (given, permutation, *random_orders)]
+    if len(drawn.rows) >= FEWEST_HELD_OUT:
+        labels = None if data.y is None else data.y[drawn.rows]
+        kept = stratified_rows(labels, len(drawn.rows), len(drawn.rows) // 2, seed + 1)
+        _, apart = order_from(np.setdiff1d(ordering_rows, drawn.rows[kept]))
+        tasks += [(drawn.tensor(kept), order) for order in (given, apart)]
+    chosen = _top_levels(tree) if levels is None else levels
+    profiles = _mapped(partial(_profile, layout, chosen, tolerance), tasks, executor, progress)
     random = profiles[2 : 2 + n_shuffles]
     return Report(
         dataset={
@@ -186,20 +175,54 @@ def diagnose(
         error_bound=float(max(profile.error_bound.max() for profile in profiles)),
         permutation=permutation,
         settings={
-            "theta": angle,
+            "theta": drawn.theta,
             "seed": seed,
-            "n_samples_used": len(rows),
-            "weights": described,
-            "scale": how,
+            "n_samples_used": len(drawn.rows),
+            "weights": drawn.described,
+            "scale": drawn.scale,
             "levels": sorted(profiles[0].by_level()),
             "tolerance_nats": tolerance,
             "n_samples_ordering": len(ordering_rows),
             "device": str(tensor.vectors.device),
         },
-        notes=(*data.notes, *_drawn(data, len(rows)), *_sparse_pairs(affinity)),
+        notes=(*data.notes, *_drawn_note(data, drawn), *_sparse_note(affinity)),
         command=tuple(command),
         options=tuple(options),
     )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Rows of a data set, scaled and weighted, ready to measure."""
+
+    rows: NDArray[np.int64]
+    values: torch.Tensor
+    weights: NDArray[np.float64] | None
+    described: str
+    theta: float
+    scale: str
+    device: torch.device | str | None
+
+    def tensor(self, kept: NDArray[np.int64] | None = None) -> DataTensor:
+        """Build the data tensor of these rows, or of those at the places ``kept``."""
+        places = np.arange(len(self.rows)) if kept is None else kept
+        weights = None if self.weights is None else self.weights[places]
+        return DataTensor(self.values[places], weights, Trigonometric(self.theta), self.device)
+
+
+def _draw(
+    data: Dataset,
+    theta: float | str,
+    scale: str | None,
+    max_samples: int | None,
+    seed: int,
+    device: torch.device | str | None,
+) -> _Drawn:
+    how = scale or ("feature" if data.kind == "table" else "global")
+    rows = stratified_rows(data.y, data.n_samples, rows_wanted(data, max_samples), seed)
+    values = torch.from_numpy(scaled(data.X, rows, how))
+    weights, described = sample_weights(data.y if data.y is None else data.y[rows])
+    return _Drawn(rows, values, weights, described, angle_of(theta, values, seed), how, device)
 
 
 def _order_from(
@@ -225,15 +248,16 @@ def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int
     return [generator.permutation(data.n_features) for _ in range(number)]
 
 
-def _drawn(data: Dataset, n_rows: int) -> list[str]:
+def _drawn_note(data: Dataset, drawn: _Drawn) -> list[str]:
     """Say how many rows were used, if not all."""
+    n_rows = len(drawn.rows)
     if n_rows == data.n_samples:
         return []
     evenly = "" if data.y is None else ", evenly over the target"
     return [f"{n_rows} of {data.n_samples} rows drawn at random{evenly}"]
 
 
-def _sparse_pairs(affinity: Any) -> list[str]:
+def _sparse_note(affinity: Any) -> list[str]:
     """Say so where the affinity does not hold every pair of features."""
     if not sparse.issparse(affinity):
         return []

@@ -3,8 +3,13 @@ import os
 # scikit-learn skips its array API check unless this is set before scipy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+import hypothesis
 import pytest
 import torch
+
+# A busy machine is slow now and then; no test here is about time.
+hypothesis.settings.register_profile("entangle", deadline=None)
+hypothesis.settings.load_profile("entangle")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -236,7 +236,7 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=hard_tensors(), tolerance=st.sampled_from([1e-6, 1e-3, 0.1, 0.5]))
 def test_the_error_bound_is_never_violated(route, case, tolerance):
     X, weights, theta = case

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
@@ -19,7 +19,6 @@ def naive(vectors):
     return torch.einsum("fdm,fdn->fmn", vectors, vectors).prod(dim=0)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     n_features=st.integers(1, 6),
     local=st.integers(2, 4),

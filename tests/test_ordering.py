@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -183,7 +183,6 @@ def test_a_shape_of_other_features_is_refused():
         mincut_order(random_affinity(10), 10, n_jobs=0)
 
 
-@settings(deadline=None)
 @given(n=st.integers(2, 40), share=st.floats(0.0, 1.0), seed=st.integers(0, 100))
 def test_bisection_has_exact_sizes_and_a_low_cut(n, share, seed):
     affinity = random_affinity(n, seed)
@@ -213,7 +212,6 @@ def test_bisection_finds_two_clusters():
     assert len(set(side[shuffled < 300])) == 1
 
 
-@settings(deadline=None)
 @given(members=st.lists(st.integers(0, 19), unique=True, min_size=1))
 def test_a_subgraph_is_a_submatrix(members):
     affinity = random_affinity(20)
