@@ -31,7 +31,7 @@ from torch import Tensor
 from entangle.axes import LabelWeights, LocalVectors
 from entangle.embedding import Embedding, local_vectors, resolve_embedding
 from entangle.errors import DegenerateStateError, InputError, PartitionError
-from entangle.gram import gram_product, row_kronecker
+from entangle.gram import BATCHED_FEATURES, gram_product, row_kronecker
 from entangle.labels import as_labels, is_quantity
 from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, Node, Partition
@@ -411,6 +411,8 @@ class DataTensor:
     def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
         """Refuse if so many samples x samples matrices do not fit in memory."""
         limit = _free_memory(self) if max_memory is None else max_memory
+        if self.vectors.device.type != "cpu":
+            n_matrices += BATCHED_FEATURES + 1  # kernel matrices that are multiplied together
         what = f"the Gram matrices of {self.n_samples} samples ({n_matrices} at a time)"
         require_memory(8.0 * n_matrices * self.n_samples**2, what, limit)
 

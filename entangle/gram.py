@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from entangle.axes import GramMatrix, LocalVectors
 
-__all__ = ["gram_product", "row_kronecker"]
+__all__ = ["BATCHED_FEATURES", "gram_product", "row_kronecker"]
 
 TILE = 64  # columns of a tile; its four rows and two vectors stay in the first-level cache
 STRIPE = 16  # rows handed to a thread at a time
 PLANAR = 2  # local dimension with a kernel of its own
-CUDA_FEATURES = 16  # features multiplied together in one batched product
+BATCHED_FEATURES = 8  # features multiplied together in one batched product, off the CPU
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -114,7 +114,7 @@ def gram_product(vectors: LocalVectors) -> GramMatrix:
         return torch.from_numpy(_on_cpu(vectors.detach().numpy()))
     n_samples = vectors.shape[2]
     product = vectors.new_ones(n_samples, n_samples)
-    for group in vectors.split(CUDA_FEATURES):
+    for group in vectors.split(BATCHED_FEATURES):
         product *= torch.bmm(group.mT, group).prod(dim=0)
     return product
 
