@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_wine
@@ -57,7 +58,11 @@ def test_the_installed_module_runs():
 
 
 def test_diagnose_prints_a_summary_a_verdict_and_the_next_command(entangle):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     code, out, err = entangle("diagnose", "digits", *QUICK)
+    assert torch.get_num_threads() == 2  # left as it was
+    torch.set_num_threads(threads)
     assert (code, err) == (0, "")
     assert out.startswith("digits: 1797 rows, 64 features (grid of 8 x 8), 10 classes\n")
     assert "60 of 1797 rows drawn at random" in out
