@@ -120,11 +120,11 @@ def matrices_needed(root: Node) -> int:
     """Count the samples x samples matrices alive at most in a walk below ``root``.
 
     A group holds two matrices for each of its nodes while it is worked on, and then one for
-    each subtree that waits; the spectrum of a cut takes up to eight more.
+    each subtree that waits; the spectrum of a cut takes up to ten more.
     """
     branching = max(len(node.children) for node in root.walk())
     depth = max(node.level for node in root.walk()) - root.level
-    return branching * (depth + 2) + 8
+    return branching * (depth + 2) + 10
 
 
 def _is_leaf(node: Node, plan: SweepPlan) -> bool:
@@ -172,20 +172,21 @@ def _group(root: Subtree, plan: SweepPlan) -> tuple[list[Block], list[Subtree]]:
 
 
 def _gram_products(root: Subtree, frontier: set[Node]) -> dict[Node, GramMatrix]:
-    """Gram matrices of all nodes below ``root`` down to the frontier."""
+    """Gram matrices of all nodes below ``root`` down to the frontier, children first."""
     products: dict[Node, GramMatrix] = {}
-
-    def multiply_up(node: Node) -> GramMatrix:
+    pending = list(root.node.children)
+    above: list[Node] = []  # nodes before their children
+    while pending:
+        node = pending.pop()
         if node in frontier:
             products[node] = gram_product(root.within(node))
         else:
-            products[node] = multiply_up(node.children[0]).clone()
-            for child in node.children[1:]:
-                products[node] *= multiply_up(child)
-        return products[node]
-
-    for child in root.node.children:
-        multiply_up(child)
+            above.append(node)
+            pending.extend(node.children)
+    for node in reversed(above):
+        products[node] = products[node.children[0]].clone()
+        for child in node.children[1:]:
+            products[node] *= products[child]
     return products
 
 

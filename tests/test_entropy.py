@@ -1,7 +1,10 @@
 import dataclasses
+import gc
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+import weakref
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -30,6 +33,9 @@ from entangle.errors import (
     MemoryLimitError,
     PartitionError,
 )
+from entangle.gram import gram_product
+from entangle.partition import CanonicalTree
+from entangle.sweep import matrices_needed
 from tests.oracles import (
     dense_entropy,
     dense_schmidt_values,
@@ -286,6 +292,41 @@ def test_an_executor_changes_nothing():
     with ThreadPoolExecutor(3) as pool:
         together = entanglement_profile(tensor, executor=pool)
     assert_allclose(together.entropy, alone.entropy, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_an_executor_of_processes_changes_nothing():
+    tensor = DataTensor(*digits(60))
+    alone = entanglement_profile(tensor)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        together = entanglement_profile(tensor, executor=pool)
+    assert_allclose(together.entropy, alone.entropy, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [64, (8, 8)])
+def test_the_walk_lets_go_of_its_matrices_without_the_garbage_collector(monkeypatch, shape):
+    """A reference cycle would keep every Gram matrix of the walk until a collection."""
+    made, most = [], 0
+
+    def watched(vectors):
+        nonlocal most
+        matrix = gram_product(vectors)
+        made.append(weakref.ref(matrix))
+        most = max(most, sum(ref() is not None for ref in made))
+        return matrix
+
+    monkeypatch.setattr("entangle.sweep.gram_product", watched)
+    tensor = DataTensor(*digits(40))
+    gc.collect()
+    gc.disable()
+    try:
+        entanglement_profile(tensor, shape)
+        left = sum(ref() is not None for ref in made)
+    finally:
+        gc.enable()
+    assert len(made) > 10
+    assert most < matrices_needed(CanonicalTree(shape).root)
+    assert left == 0
 
 
 def test_profiles_on_every_device(device):

@@ -99,17 +99,18 @@ class _Orders:
 
 
 def _oriented_sequence(graph: Graph, leaves: Features, tree: CanonicalTree) -> Features:
-    def orders(node: Node) -> _Orders:
-        if not node.children:
-            return _Orders(np.zeros(1), leaves[node.start : node.stop, None])
-        left, right = (orders(child) for child in node.children)
-        ways = [_joined(graph, left, right)]
-        if node.children[0].size == node.children[1].size:
-            ways.append(_joined(graph, right, left))
-        return _distinct(ways, graph.size)
-
-    found = orders(tree.root)
+    found = _block_orders(graph, leaves, tree.root)
     return found.order[np.argmax(found.score)]
+
+
+def _block_orders(graph: Graph, leaves: Features, node: Node) -> _Orders:
+    if not node.children:
+        return _Orders(np.zeros(1), leaves[node.start : node.stop, None])
+    left, right = (_block_orders(graph, leaves, child) for child in node.children)
+    ways = [_joined(graph, left, right)]
+    if node.children[0].size == node.children[1].size:
+        ways.append(_joined(graph, right, left))
+    return _distinct(ways, graph.size)
 
 
 def _joined(graph: Graph, left: _Orders, right: _Orders) -> tuple[np.ndarray, _Orders, _Orders]:
