@@ -388,7 +388,7 @@ class DataTensor:
             found = {}
             for node in nodes:
                 weights, _ = self._cut_weights(tree.partition(node))
-                found[node] = CutSpectrum(weights, self._dense_rounding, float(len(weights)))
+                found[node] = CutSpectrum(weights, 0.0, self._dense_rounding, float(len(weights)))
                 advance(1)
             return found
         self._check_samples(matrices_needed(tree.root), max_memory)

@@ -26,7 +26,7 @@ from entangle.axes import Shape
 from entangle.errors import DegenerateStateError, InputError, PartitionError
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.progress import progress_bar
-from entangle.spectrum import CutSpectrum, entropy_error_bound
+from entangle.spectrum import CutSpectrum
 
 __all__ = [
     "EntanglementProfile",
@@ -175,8 +175,8 @@ class EntanglementProfile:
     entropy
         Entanglement entropy in nats, shape ``(cuts,)``.
     error_bound
-        Bound of the error of ``entropy`` in nats, shape ``(cuts,)``: Fannes and Audenaert's of
-        the discarded weight, which includes an allowance for rounding.
+        Bound of the error of ``entropy`` in nats, shape ``(cuts,)``: half the interval of all
+        spectra with the discarded weight added to what was found, and an allowance for rounding.
     discarded_weight
         Share of the squared norm that the spectrum found does not hold, with the allowance for
         rounding, shape ``(cuts,)``. A state without a certificate of its own has only that.
@@ -318,15 +318,15 @@ def entanglement_profile(
             for node in nodes:
                 weights = np.sort(_schmidt_weights(state, tree.partition(node)))[::-1]
                 rounding = weights.size * float(np.finfo(np.float64).eps)
-                found[node] = CutSpectrum(weights, rounding, float(weights.size))
+                found[node] = CutSpectrum(weights, 0.0, rounding, float(weights.size))
                 advance(1)
     kept = [node for node in nodes if node.level in wanted]
     spectra = [found[node] for node in kept]
     return EntanglementProfile(
         partitions=tuple(tree.partition(node) for node in kept),
         levels=np.array([node.level for node in kept], dtype=np.int64),
-        entropy=np.array([entropy_of_weights(spectrum.weights) for spectrum in spectra]),
-        error_bound=np.array([entropy_error_bound(s.discarded, s.max_rank) for s in spectra]),
+        entropy=np.array([spectrum.entropy for spectrum in spectra]),
+        error_bound=np.array([spectrum.error_bound for spectrum in spectra]),
         discarded_weight=np.array([spectrum.discarded for spectrum in spectra]),
         schmidt_weights=tuple(spectrum.weights for spectrum in spectra),
         tolerance=tolerance,

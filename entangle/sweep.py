@@ -14,13 +14,14 @@ and the density matrices are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from entangle.axes import GramMatrix, LocalVectors
 from entangle.gram import gram_product, row_kronecker
@@ -28,7 +29,7 @@ from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
 
-__all__ = ["Subtree", "SweepPlan", "cut_spectra", "matrices_needed"]
+__all__ = ["Subtree", "SweepPlan", "block_spectra", "cut_spectra", "matrices_needed"]
 
 GROUP_NODES = 4  # a group of generations ends where it has so many nodes abreast
 SMALL_BLOCK = 64  # blocks with at most so many rows go through a density matrix
@@ -211,18 +212,23 @@ def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
 
 
 def _small_spectra(subtree: Subtree, plan: SweepPlan) -> Spectra:
-    """Spectra of a small block and of every wanted block inside, by partial traces."""
-    block = subtree.node
+    """Spectra of a small block and of every wanted block inside."""
     rows = row_kronecker(subtree.vectors)
     density = rows.T @ (subtree.outside @ rows)
+    wanted = [node for node in subtree.node.walk() if node.level <= plan.deepest]
+    return block_spectra(subtree.node, wanted, density, plan, rows.shape[0])
+
+
+def block_spectra(
+    block: Node, wanted: Iterable[Node], density: Tensor, plan: SweepPlan, n_samples: int
+) -> Spectra:
+    """Spectra of blocks inside ``block`` from its reduced density matrix, by partial traces."""
     spectra: Spectra = {}
-    for node in block.walk():
-        if node.level > plan.deepest:
-            continue
+    for node in wanted:
         before = plan.local ** (node.start - block.start)
         size, after = plan.local**node.size, plan.local ** (block.stop - node.stop)
         axes = density.reshape(before, size, after, before, size, after)
         reduced = torch.einsum("abcadc->bd", axes)
-        rank = plan.max_rank(node.size, rows.shape[0])
+        rank = plan.max_rank(node.size, n_samples)
         spectra[node.start, node.stop] = density_spectrum(reduced, plan.total, rank, plan.rounding)
     return spectra

@@ -13,6 +13,7 @@ from entangle.spectrum import (
     density_spectrum,
     discarded_weight_for,
     entropy_error_bound,
+    entropy_interval,
     gram_spectrum,
 )
 
@@ -82,6 +83,42 @@ def test_density_matrix_has_the_spectrum():
     exact, total = exact_weights(A, B)
     G = torch.from_numpy(A.T @ B @ B.T @ A)
     assert_allclose(density_spectrum(G, total, 6, 0.0).weights, exact, atol=1e-14)
+
+
+@given(
+    kept=st.integers(1, 12),
+    empty=st.integers(0, 12),
+    missing=st.floats(1e-12, 0.6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_interval_holds_whatever_was_discarded(kept, empty, missing, seed):
+    rng = np.random.default_rng(seed)
+    weights = np.sort(rng.dirichlet(np.full(kept, 0.4)))[::-1] * (1 - missing)
+    low, high = entropy_interval(weights, missing, kept + empty)
+    for concentration in (0.05, 1.0, 50.0):
+        added = missing * rng.dirichlet(np.full(kept + empty, concentration))
+        whole = np.append(weights, np.zeros(empty)) + added
+        assert low - 1e-12 <= entropy_of_weights(whole) <= high + 1e-12
+
+
+def test_both_ends_of_the_interval_are_attained():
+    weights = np.array([0.5, 0.3, 0.04, 0.01])
+    low, high = entropy_interval(weights, 0.15, 6)
+    assert low == pytest.approx(entropy_of_weights(np.array([0.65, 0.3, 0.04, 0.01])))
+    level = (0.15 + 0.04 + 0.01) / 4  # the two smallest and two empty places, filled up
+    assert high == pytest.approx(entropy_of_weights(np.array([0.5, 0.3] + [level] * 4)))
+    assert entropy_interval(weights, 0.15, 4)[1] == pytest.approx(
+        entropy_of_weights(np.array([0.5, 0.3, 0.1, 0.1]))
+    )
+    assert entropy_interval(np.array([0.9]), 0.1, 1) == (0.0, 0.0)
+
+
+@given(st.floats(1e-9, 1e-3), st.integers(50, 10**5))
+def test_interval_is_half_of_audenaerts_bound_to_either_side(missing, rank):
+    weights = 0.8 ** np.arange(40)
+    weights *= (1 - missing) / weights.sum()
+    low, high = entropy_interval(weights, missing, rank)
+    assert (high - low) / 2 <= 0.6 * entropy_error_bound(missing, rank)
 
 
 @given(st.integers(2, 30), st.floats(0, 1), st.integers(0, 2**32 - 1))
