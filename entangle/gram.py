@@ -24,69 +24,91 @@ from entangle.axes import GramMatrix, LocalVectors
 
 __all__ = ["BATCHED_FEATURES", "gram_product", "row_kronecker"]
 
-TILE = 64  # columns of a tile; its four rows and two vectors stay in the first-level cache
+TILE = 64  # columns of a tile; four rows of it and of a kernel stay in the first-level cache
 STRIPE = 16  # rows handed to a thread at a time
-PLANAR = 2  # local dimension with a kernel of its own
 BATCHED_FEATURES = 8  # features multiplied together in one batched product, off the CPU
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _planar_stripe(vectors, out, first, last):  # pragma: no cover - compiled
-    """Rows first..last of the lower triangle, local dimension 2, and their mirror image."""
-    tile = np.empty((4, TILE))
+@numba.njit(nogil=True, inline="always")
+def _set_one(kernel, a, u, i, j):  # pragma: no cover - compiled
+    """Entries i..i+3 of a component times entries j..j+63, as four rows."""
+    y0, y1, y2, y3 = kernel[0], kernel[1], kernel[2], kernel[3]
+    a0, a1, a2, a3 = a[i], a[i + 1], a[i + 2], a[i + 3]
+    right = u[j : j + TILE]
+    for c in range(TILE):
+        y0[c] = a0 * right[c]
+        y1[c] = a1 * right[c]
+        y2[c] = a2 * right[c]
+        y3[c] = a3 * right[c]
+
+
+@numba.njit(nogil=True, inline="always")
+def _add_two(kernel, a, b, u, v, i, j):  # pragma: no cover - compiled
+    """Add the same of two components: rows from ``a`` and ``b``, columns from ``u`` and ``v``."""
+    y0, y1, y2, y3 = kernel[0], kernel[1], kernel[2], kernel[3]
+    a0, a1, a2, a3 = a[i], a[i + 1], a[i + 2], a[i + 3]
+    b0, b1, b2, b3 = b[i], b[i + 1], b[i + 2], b[i + 3]
+    right, other = u[j : j + TILE], v[j : j + TILE]
+    for c in range(TILE):
+        y0[c] += a0 * right[c] + b0 * other[c]
+        y1[c] += a1 * right[c] + b1 * other[c]
+        y2[c] += a2 * right[c] + b2 * other[c]
+        y3[c] += a3 * right[c] + b3 * other[c]
+
+
+@numba.njit(nogil=True, inline="always")
+def _multiply(tile, kernel, a, b, u, v, i, j):  # pragma: no cover - compiled
+    """Multiply a tile by the kernel and the products of its last two components."""
     x0, x1, x2, x3 = tile[0], tile[1], tile[2], tile[3]
-    n_samples = out.shape[0]
+    y0, y1, y2, y3 = kernel[0], kernel[1], kernel[2], kernel[3]
+    a0, a1, a2, a3 = a[i], a[i + 1], a[i + 2], a[i + 3]
+    b0, b1, b2, b3 = b[i], b[i + 1], b[i + 2], b[i + 3]
+    right, other = u[j : j + TILE], v[j : j + TILE]
+    for c in range(TILE):
+        x0[c] *= y0[c] + (a0 * right[c] + b0 * other[c])
+        x1[c] *= y1[c] + (a1 * right[c] + b1 * other[c])
+        x2[c] *= y2[c] + (a2 * right[c] + b2 * other[c])
+        x3[c] *= y3[c] + (a3 * right[c] + b3 * other[c])
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _stripe(vectors, out, first, last):  # pragma: no cover - compiled
+    """Rows first..last of the lower triangle, and their mirror image.
+
+    Components are taken in pairs, after the odd one; the last pair goes straight to the tile.
+    """
+    n_samples, local = out.shape[0], vectors.shape[1]
+    tile, kernel = np.empty((4, TILE)), np.zeros((4, TILE))
     for i in range(first, last, 4):
         for j in range(0, min(i + 4, n_samples), TILE):
             tile[:] = 1.0
             for n in range(vectors.shape[0]):
-                a, b = vectors[n, 0], vectors[n, 1]
-                a0, a1, a2, a3 = a[i], a[i + 1], a[i + 2], a[i + 3]
-                b0, b1, b2, b3 = b[i], b[i + 1], b[i + 2], b[i + 3]
-                u, v = a[j : j + TILE], b[j : j + TILE]
-                for c in range(TILE):
-                    x0[c] *= a0 * u[c] + b0 * v[c]
-                    x1[c] *= a1 * u[c] + b1 * v[c]
-                    x2[c] *= a2 * u[c] + b2 * v[c]
-                    x3[c] *= a3 * u[c] + b3 * v[c]
+                if local % 2:
+                    _set_one(kernel, vectors[n, 0], vectors[n, 0], i, j)
+                elif local > 2:
+                    kernel[:] = 0.0
+                for k in range(local % 2, local - 2, 2):
+                    a, b = vectors[n, k], vectors[n, k + 1]
+                    _add_two(kernel, a, b, a, b, i, j)
+                a, b = vectors[n, local - 2], vectors[n, local - 1]
+                _multiply(tile, kernel, a, b, a, b, i, j)
             for r in range(i, min(i + 4, n_samples)):
                 for c in range(j, min(j + TILE, r + 1)):
                     out[r, c] = tile[r - i, c - j]
                     out[c, r] = tile[r - i, c - j]
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _general_stripe(vectors, out, first, last):  # pragma: no cover - compiled
-    """Rows first..last of the lower triangle, any local dimension, and their mirror image."""
-    tile, kernel = np.empty(TILE), np.empty(TILE)
-    for i in range(first, min(last, out.shape[0])):
-        for j in range(0, i + 1, TILE):
-            tile[:] = 1.0
-            for n in range(vectors.shape[0]):
-                kernel[:] = 0.0
-                for k in range(vectors.shape[1]):
-                    a, u = vectors[n, k, i], vectors[n, k, j : j + TILE]
-                    for c in range(TILE):
-                        kernel[c] += a * u[c]
-                for c in range(TILE):
-                    tile[c] *= kernel[c]
-            for c in range(j, min(j + TILE, i + 1)):
-                out[i, c] = tile[c - j]
-                out[c, i] = tile[c - j]
-
-
 def _on_cpu(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     n_features, local, n_samples = vectors.shape
     width = math.ceil(n_samples / TILE) * TILE
-    padded = np.zeros((n_features, local, width))
-    padded[:, :, :n_samples] = vectors
+    padded = np.zeros((n_features, max(local, 2), width))  # components are taken in pairs
+    padded[:, :local, :n_samples] = vectors
     out = np.empty((n_samples, n_samples))
-    stripe = _planar_stripe if local == PLANAR else _general_stripe
     # The longest rows go first, so that the threads finish together.
     starts = range((n_samples - 1) // STRIPE * STRIPE, -1, -STRIPE)
 
     def run(start: int) -> None:
-        stripe(padded, out, start, min(start + STRIPE, width))
+        _stripe(padded, out, start, min(start + STRIPE, width))
 
     if torch.get_num_threads() == 1 or n_samples <= 2 * STRIPE:
         for start in starts:
