@@ -265,7 +265,8 @@ class DataTensor:
     @property
     def _unit(self) -> float:
         """Relative rounding allowed for a sum of products over all samples and features."""
-        return torch.finfo(torch.float64).eps * (self.n_features + self.n_samples)
+        kernel_sums = self.n_features * self.local_dim / 2
+        return torch.finfo(torch.float64).eps * (kernel_sums + self.n_samples)
 
     def _cancelled(self, norm: float) -> DegenerateStateError:
         return DegenerateStateError(

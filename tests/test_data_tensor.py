@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import sparse
 
-from entangle import DataTensor, Partition, canonical_partitions, data_tensor
+from entangle import (
+    DataTensor,
+    Partition,
+    canonical_partitions,
+    data_tensor,
+    entanglement_profile,
+)
 from entangle.embedding import OneHot, Polynomial, Trigonometric
 from entangle.errors import (
     DegenerateStateError,
@@ -167,6 +173,14 @@ def test_very_small_and_very_large_weights(n_features, scale):
     assert scaled.norm == pytest.approx(scale * plain.norm, rel=1e-12)
     cut = Partition([0, 1], n_features)
     assert_allclose(scaled.schmidt_values(cut) / scale, plain.schmidt_values(cut), rtol=1e-10)
+
+
+@pytest.mark.parametrize("local", [2, 12])
+def test_the_allowance_for_rounding_grows_with_features_and_components(local):
+    """A kernel of d terms is wrong by up to d/2 units of rounding, a product by their sum."""
+    tensor = DataTensor(np.ones((1, 500)), embedding=Polynomial(local - 1))
+    profile = entanglement_profile(tensor, levels=2)
+    assert profile.discarded_weight.min() >= 500 * local / 2 * np.finfo(float).eps
 
 
 def test_memory_is_checked_before_the_first_gram_matrix(monkeypatch):
