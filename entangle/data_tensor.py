@@ -55,13 +55,16 @@ class DataTensor:
     ----------
     X
         Feature values, shape ``(samples, features)``: array, tensor, nested list or data frame
-        of finite numbers; at least two features.
+        of finite numbers; at least two features. Features that are vectors, such as the colours
+        of a pixel, have shape ``(samples, features, channels)``.
     weights
         One real number a sample, shape ``(samples,)``, or one a sample and label, shape
         ``(samples, labels)``. Default: all ones.
     embedding
-        Name, or callable from ``(samples, features)`` to ``(samples, features, local)``.
-        "trigonometric" is the published one, with theta 0.085 on the values as they are.
+        Name, or callable from values to vectors of shape ``(samples, features, local)``.
+        "trigonometric" is the published one, with theta 0.085 on the values as they are. The
+        kernels of channels multiply, with a local dimension to the power of channels;
+        "identity" takes the channels themselves as the local vector.
     device
         Where to work. Default: the device of ``X`` if it is a tensor, else the CPU.
 
@@ -78,7 +81,8 @@ class DataTensor:
     Raises
     ------
     InputError
-        If values or weights are not finite numbers of fitting shape, or all weights are 0.
+        If values or weights are not finite numbers of fitting shape, or all weights are 0; or
+        the embedding does not fit the values.
 
     Examples
     --------
@@ -124,7 +128,7 @@ class DataTensor:
         Parameters
         ----------
         X
-            Feature values, shape ``(samples, features)``.
+            Feature values, shape ``(samples, features)`` or ``(samples, features, channels)``.
         y
             Class of each sample, shape ``(samples,)``: numbers or text. Two classes become
             weights -1 (first in sorted order) and +1; more become a label axis.

@@ -5,8 +5,12 @@ means for two values: its kernel :math:`\langle\phi(x), \phi(x')\rangle`. An emb
 callable from values of shape ``(samples, features)`` to vectors of shape
 ``(samples, features, local)``; the ones here also have names.
 
+A feature may hold several channels, as a pixel holds colours: values of shape
+``(samples, features, channels)``. Kernels of the channels then multiply, and the local vector is
+the tensor product of the channels' vectors; :class:`Identity` takes the channels themselves.
+
 Source: Alexander et al. 2023, arXiv:2303.11249, section 5 and appendix: trigonometric, theta
-0.085 on raw inputs.
+0.085 on raw inputs. Products of local maps: Stoudenmire and Schwab 2016, arXiv:1605.05775.
 """
 
 from __future__ import annotations
@@ -21,21 +25,73 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from entangle.axes import LocalVectors, SampleMatrix
+from entangle.axes import LocalVectors, SampleArray, SampleMatrix
 from entangle.errors import InputError
 
 __all__ = [
     "Embedding",
+    "Identity",
     "OneHot",
     "Polynomial",
     "Trigonometric",
     "auto_theta",
+    "channel_product",
     "local_vectors",
     "resolve_embedding",
 ]
 
+MAX_LOCAL = 64  # components of a local vector that is built here from several parts
+
 Embedding: TypeAlias = Callable[[Tensor], Tensor]
 SampleVectors: TypeAlias = Float64[Tensor, "samples features local"]
+
+
+def channel_product(vectors: Float64[Tensor, "samples features *channels local"]) -> SampleVectors:
+    r"""Tensor product of the channels' vectors, so that their kernels multiply.
+
+    .. math:: \phi(x) = \phi(x_1) \otimes \cdots \otimes \phi(x_C),\quad
+        \langle\phi(x), \phi(x')\rangle = \prod_c \langle\phi(x_c), \phi(x'_c)\rangle
+
+    Parameters
+    ----------
+    vectors
+        A vector for each channel, shape ``(samples, features, channels, local)``. Without a
+        channel axis, ``(samples, features, local)``, they are returned as they are.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(samples, features, local ** channels)``; the last channel runs fastest.
+
+    Raises
+    ------
+    InputError
+        If that is more than 64 components.
+
+    Examples
+    --------
+    An embedding of one's own over features with channels:
+
+    >>> import torch
+    >>> from entangle import DataTensor
+    >>> def line(X):
+    ...     return channel_product(torch.stack([torch.ones_like(X), X], dim=-1))
+    >>> DataTensor(torch.rand(10, 5, 3), embedding=line).local_dim
+    8
+    """
+    if vectors.ndim == 3:
+        return vectors
+    channels, local = vectors.shape[2:]
+    if channels > 1 and channels * math.log(local) > math.log(MAX_LOCAL) + 1e-9:
+        raise InputError(
+            f"{channels} channels of {local} components each make a local vector of "
+            f"{local}^{channels} components, more than {MAX_LOCAL}; make each channel a feature "
+            "(X.reshape(len(X), -1)), or pass Identity() to take the channels as the vector"
+        )
+    product = vectors[:, :, 0]
+    for channel in range(1, channels):
+        product = (product[..., None] * vectors[:, :, channel, None]).flatten(-2)
+    return product
 
 
 @dataclass(frozen=True)
@@ -55,10 +111,10 @@ class Trigonometric:
                 "0.085 is the published value"
             )
 
-    def __call__(self, X: SampleMatrix) -> SampleVectors:
-        """Vectors of length one, local dimension 2."""
+    def __call__(self, X: SampleArray) -> SampleVectors:
+        """Vectors of length one, local dimension 2, or ``2 ** channels``."""
         angle = X * (math.pi * self.theta)
-        return torch.stack([angle.cos(), angle.sin()], dim=-1)
+        return channel_product(torch.stack([angle.cos(), angle.sin()], dim=-1))
 
 
 @dataclass(frozen=True)
@@ -71,9 +127,10 @@ class Polynomial:
         if self.degree < 1:
             raise InputError(f"degree must be at least 1, got {self.degree!r}")
 
-    def __call__(self, X: SampleMatrix) -> SampleVectors:
-        """Vectors of local dimension ``degree + 1``, not normalised."""
-        return torch.stack([X**power for power in range(self.degree + 1)], dim=-1)
+    def __call__(self, X: SampleArray) -> SampleVectors:
+        """Vectors of local dimension ``degree + 1``, to the power of channels, not normalised."""
+        powers = [X**power for power in range(self.degree + 1)]
+        return channel_product(torch.stack(powers, dim=-1))
 
 
 @dataclass(frozen=True)
@@ -86,8 +143,11 @@ class OneHot:
         if self.n_categories < 2:
             raise InputError(f"n_categories must be at least 2, got {self.n_categories!r}")
 
-    def __call__(self, X: SampleMatrix) -> SampleVectors:
-        """Vectors of local dimension ``n_categories``; equal codes have kernel 1, others 0."""
+    def __call__(self, X: SampleArray) -> SampleVectors:
+        """Vectors of local dimension ``n_categories``, to the power of channels.
+
+        Equal codes have kernel 1, others 0.
+        """
         codes = X.long()
         if not torch.equal(codes.to(X.dtype), X) or codes.min() < 0:
             raise InputError(
@@ -99,13 +159,40 @@ class OneHot:
                 f"codes must be below n_categories={self.n_categories}, got "
                 f"{int(codes.max())}; pass OneHot({int(codes.max()) + 1})"
             )
-        return torch.nn.functional.one_hot(codes, self.n_categories).to(X.dtype)
+        return channel_product(torch.nn.functional.one_hot(codes, self.n_categories).to(X.dtype))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The channels of a feature as its local vector; the kernel is their inner product.
+
+    For features that are vectors already: word embeddings, patches, outputs of a network.
+    ``DataTensor`` normalises them; their lengths go into the weights.
+    """
+
+    def __call__(self, X: Float64[Tensor, "samples features channels"]) -> SampleVectors:
+        """Return the values; local dimension ``channels``.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two channels.
+        """
+        if X.ndim != 3 or X.shape[2] < 2:
+            raise InputError(
+                "the identity embedding takes the channels of a feature as its vector, so X needs "
+                "shape (samples, features, channels) with at least 2 channels, got "
+                f"{tuple(X.shape)}; pass another embedding, such as 'trigonometric', for features "
+                "that are single numbers"
+            )
+        return X
 
 
 NAMED: dict[str, Callable[[], Embedding]] = {
     "trigonometric": Trigonometric,
     "polynomial": Polynomial,
     "one-hot": OneHot,
+    "identity": Identity,
 }
 
 
@@ -134,8 +221,15 @@ def resolve_embedding(embedding: str | Embedding) -> Embedding:
     return embedding
 
 
-def local_vectors(values: SampleMatrix, embedding: Embedding) -> tuple[LocalVectors, SampleMatrix]:
+def local_vectors(values: SampleArray, embedding: Embedding) -> tuple[LocalVectors, SampleMatrix]:
     """Normalised vectors of every value, and their lengths.
+
+    Parameters
+    ----------
+    values
+        Shape ``(samples, features)`` or ``(samples, features, channels)``.
+    embedding
+        Callable from the values to vectors of shape ``(samples, features, local)``.
 
     Returns
     -------
@@ -148,11 +242,24 @@ def local_vectors(values: SampleMatrix, embedding: Embedding) -> tuple[LocalVect
     InputError
         If a vector is zero or not finite, or the embedding returns another shape.
     """
-    vectors = embedding(values)
-    if vectors.ndim != 3 or vectors.shape[:2] != values.shape or vectors.shape[2] < 2:
+    given = embedding(values)
+    try:
+        vectors = torch.as_tensor(given, device=values.device)
+    except (TypeError, ValueError, RuntimeError) as reason:
         raise InputError(
-            f"an embedding maps (samples, features) to (samples, features, local) with local at "
-            f"least 2, got {tuple(values.shape)} -> {tuple(vectors.shape)}"
+            f"an embedding returns a tensor of numbers, got {type(given).__name__}: {reason}"
+        ) from reason
+    if vectors.ndim != 3 or vectors.shape[:2] != values.shape[:2] or vectors.shape[2] < 2:
+        axes = "(samples, features, channels)" if values.ndim == 3 else "(samples, features)"
+        repair = "; channel_product turns vectors of channels into one" * (vectors.ndim == 4)
+        raise InputError(
+            f"an embedding maps {axes} to (samples, features, local) with local at least 2, got "
+            f"{tuple(values.shape)} -> {tuple(vectors.shape)}{repair}"
+        )
+    if vectors.is_complex():
+        raise InputError(
+            "an embedding gives real vectors, got complex ones; pass real and imaginary parts as "
+            "two components"
         )
     vectors = vectors.to(torch.float64)
     lengths = vectors.norm(dim=2)
@@ -166,7 +273,7 @@ def local_vectors(values: SampleMatrix, embedding: Embedding) -> tuple[LocalVect
     return (vectors / lengths[:, :, None]).permute(1, 2, 0).contiguous(), lengths
 
 
-def auto_theta(X: SampleMatrix, n_pairs: int = 2000, seed: int = 0) -> float:
+def auto_theta(X: SampleArray, n_pairs: int = 2000, seed: int = 0) -> float:
     r"""Angle at which the median pair of samples has kernel 1/e over all features.
 
     Solves :math:`\operatorname{median}_{m \ne m'} \sum_n -\ln\cos\pi\theta(x_{mn} - x_{m'n})
@@ -177,7 +284,8 @@ def auto_theta(X: SampleMatrix, n_pairs: int = 2000, seed: int = 0) -> float:
     Parameters
     ----------
     X
-        Values, shape ``(samples, features)``.
+        Values, shape ``(samples, features)`` or ``(samples, features, channels)``; the sum over
+        n then runs over the channels, too.
     n_pairs
         Number of random pairs.
     seed
@@ -198,7 +306,7 @@ def auto_theta(X: SampleMatrix, n_pairs: int = 2000, seed: int = 0) -> float:
     first = torch.randint(n_samples, (n_pairs,), generator=generator)
     step = torch.randint(1, max(n_samples, 2), (n_pairs,), generator=generator)
     left, right = X[first.to(X.device)], X[((first + step) % n_samples).to(X.device)]
-    difference = (left - right).abs()
+    difference = (left - right).abs().flatten(1)
     largest = float(difference.max())
     if float(difference.sum(dim=1).median()) == 0:
         raise InputError(

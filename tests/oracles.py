@@ -54,3 +54,13 @@ def trigonometric(X, theta):
 
 def polynomial(X, degree):
     return np.stack([np.asarray(X, dtype=float) ** k for k in range(degree + 1)], axis=-1)
+
+
+def one_hot(X, n_categories):
+    return np.eye(n_categories)[np.asarray(X, dtype=int)]
+
+
+def kronecker_of_channels(vectors):
+    """Product of vectors (samples, features, channels, local) over the channels."""
+    rows = [[functools.reduce(np.kron, feature) for feature in sample] for sample in vectors]
+    return np.array(rows)

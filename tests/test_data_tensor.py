@@ -14,16 +14,26 @@ from entangle import (
     Partition,
     canonical_partitions,
     data_tensor,
+    entanglement_entropy,
     entanglement_profile,
 )
-from entangle.embedding import OneHot, Polynomial, Trigonometric
+from entangle.embedding import Identity, OneHot, Polynomial, Trigonometric
 from entangle.errors import (
     DegenerateStateError,
     InputError,
     MemoryLimitError,
     PartitionError,
 )
-from tests.oracles import dense_schmidt_values, dense_tensor, polynomial, trigonometric
+from entangle.samples import as_sample_tensor
+from tests.oracles import (
+    dense_entropy,
+    dense_schmidt_values,
+    dense_tensor,
+    kronecker_of_channels,
+    one_hot,
+    polynomial,
+    trigonometric,
+)
 
 EMBEDDINGS = {
     "trigonometric": (Trigonometric(0.085), lambda X: trigonometric(X, 0.085)),
@@ -74,6 +84,104 @@ def test_the_gram_route_gives_the_same_squared_values(monkeypatch, n_labels):
         found = tensor.schmidt_values(cut).numpy()
         size = min(found.size, exact.size)
         assert_allclose(found[:size] ** 2, exact[:size] ** 2, atol=1e-13 * exact[0] ** 2)
+
+
+def values_of(*shape):
+    return np.random.default_rng(13).uniform(-0.5, 0.5, shape)
+
+
+def codes_of(*shape):
+    return np.random.default_rng(13).integers(0, 3, shape)
+
+
+def own(X):
+    values = np.asarray(X)
+    return np.stack([np.exp(values), np.ones(values.shape), values], axis=-1)
+
+
+# Embedding, values, and the oracle's vectors (samples, features, local).
+KINDS = {
+    "one-hot": (OneHot(3), codes_of(20, 6), lambda X: one_hot(X, 3)),
+    "trigonometric channels": (
+        Trigonometric(0.4),
+        values_of(20, 5, 2),
+        lambda X: kronecker_of_channels(trigonometric(X, 0.4)),
+    ),
+    "polynomial channels": (
+        Polynomial(2),
+        values_of(20, 4, 2),
+        lambda X: kronecker_of_channels(polynomial(X, 2)),
+    ),
+    "one-hot channels": (
+        OneHot(3),
+        codes_of(20, 4, 2),
+        lambda X: kronecker_of_channels(one_hot(X, 3)),
+    ),
+    "identity": (Identity(), values_of(20, 6, 3), lambda X: X),
+    "one's own, in numpy": (own, values_of(20, 6), own),
+}
+
+
+@pytest.mark.parametrize("elements", [2**40, 1], ids=["dense", "gram"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_embedding_gives_the_entropies_of_its_definition(monkeypatch, kind, elements):
+    monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", elements)
+    monkeypatch.setattr(data_tensor, "LABELLED_ELEMENTS", elements)
+    embedding, X, oracle = KINDS[kind]
+    weights = np.random.default_rng(14).normal(size=len(X))
+    tensor = DataTensor(X, weights, embedding)
+    assert tensor.is_small == (elements > 1)
+    profile = entanglement_profile(tensor)
+    vectors = oracle(X)
+    for cut, found, bound in zip(
+        profile.partitions, profile.entropy, profile.error_bound, strict=True
+    ):
+        exact = dense_schmidt_values(vectors, weights, cut.block.tolist())
+        assert abs(found - dense_entropy(exact)) <= bound + 1e-12  # and what the oracle rounds
+        values = tensor.schmidt_values(cut).numpy()
+        size = min(values.size, exact.size)
+        assert_allclose(values[:size] ** 2, exact[:size] ** 2, atol=1e-13 * exact[0] ** 2)
+    assert profile.tolerance_met
+    order = np.random.default_rng(15).permutation(tensor.n_features)
+    cut = Partition(range(tensor.n_features // 2), tensor.n_features)
+    moved = dense_schmidt_values(vectors[:, order], weights, cut.block.tolist())
+    found = entanglement_entropy(tensor.reordered(order), cut)
+    assert found == pytest.approx(dense_entropy(moved), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_embedding_has_the_elements_of_its_definition(kind):
+    embedding, X, oracle = KINDS[kind]
+    X = X[:, :3]
+    tensor = DataTensor(X, embedding=embedding)
+    exact = dense_tensor(oracle(X), np.ones(len(X))).squeeze()
+    found = tensor.to_dense()
+    assert float(found.norm()) == pytest.approx(float(np.linalg.norm(exact)), rel=1e-12)
+    assert_allclose(found, exact, rtol=1e-11, atol=1e-14)
+    network = tensor.to_quimb().contract(output_inds=["k0", "k1", "k2"])
+    assert_allclose(network.data, found, rtol=1e-11, atol=1e-14)
+
+
+def test_channels_of_one_feature_are_features_that_no_cut_parts(monkeypatch):
+    """A product over channels is the flat tensor, cut between features only."""
+    for elements in (2**40, 1):
+        monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", elements)
+        X = values_of(20, 4, 3)
+        whole = DataTensor(X, embedding=Trigonometric(0.4))
+        flat = DataTensor(X.reshape(20, 12), embedding=Trigonometric(0.4))
+        for block in ([0], [1, 3], [0, 1]):
+            parts = [3 * feature + channel for feature in block for channel in range(3)]
+            there = flat.schmidt_values(Partition(parts, 12))[:8]
+            here = whole.schmidt_values(Partition(block, 4))[:8]
+            assert_allclose(here**2, there**2, atol=1e-14)
+
+
+def test_labels_and_channels_together():
+    X, y = values_of(20, 3, 2), np.arange(20) % 3
+    tensor = DataTensor.from_labels(torch.from_numpy(X).float(), y, "identity")
+    assert tensor.vectors.dtype == torch.float64
+    exact = dense_schmidt_values(X.astype(np.float32).astype(float), np.eye(3)[y], [0])
+    assert_allclose(tensor.schmidt_values(Partition([0], 3)), exact, rtol=1e-12)
 
 
 @given(
@@ -175,6 +283,34 @@ def test_very_small_and_very_large_weights(n_features, scale):
     assert_allclose(scaled.schmidt_values(cut) / scale, plain.schmidt_values(cut), rtol=1e-10)
 
 
+@pytest.mark.parametrize("embedding", [Trigonometric(0.4)], ids=repr)
+def test_kernels_that_underflow_leave_orthogonal_samples(embedding):
+    """Over 50 000 features every pair's kernel is below the smallest double."""
+    X = np.random.default_rng(16).integers(0, 2, (5, 100_000))
+    tensor = DataTensor(X, embedding=embedding)
+    assert tensor.norm == pytest.approx(math.sqrt(1 / 5), rel=1e-9)
+    cut = Partition(range(50_000), 100_000)
+    assert entanglement_entropy(tensor, cut) == pytest.approx(math.log(5), abs=1e-9)
+    weights = np.array([1.0, -2.0, 3.0, 0.5, 1.5])
+    p = weights**2 / (weights**2).sum()
+    uneven = entanglement_entropy(DataTensor(X, weights, embedding), cut)
+    assert uneven == pytest.approx(-(p * np.log(p)).sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 20_000, 50_000])
+def test_two_samples_of_many_features_follow_their_log_kernels(size):
+    """Schmidt weights of two samples from the logarithms of their kernels on both sides."""
+    X = np.random.default_rng(17).random((2, 100_000))
+    logs = np.log(np.cos(np.pi * 0.005 * (X[0] - X[1])))
+    inside, outside = math.exp(logs[:size].sum()), math.exp(logs[size:].sum())
+    lost = -math.expm1(2 * logs[:size].sum()) * -math.expm1(2 * logs[size:].sum())
+    gap = math.sqrt(1 - lost / (1 + inside * outside) ** 2)
+    p = np.array([lost / (1 + inside * outside) ** 2 / (1 + gap) / 2, (1 + gap) / 2])
+    tensor = DataTensor(X, embedding=Trigonometric(0.005))
+    found = entanglement_entropy(tensor, Partition(range(size), 100_000))
+    assert found == pytest.approx(-(p * np.log(p)).sum(), abs=1e-9)
+
+
 @pytest.mark.parametrize("local", [2, 12])
 def test_the_allowance_for_rounding_grows_with_features_and_components(local):
     """A kernel of d terms is wrong by up to d/2 units of rounding, a product by their sum."""
@@ -203,13 +339,23 @@ def test_inputs_of_every_kind_are_one_tensor():
         assert_allclose(found, expected, atol=1e-15)
 
 
+def test_channels_of_a_tensor_are_not_copied():
+    X = torch.rand(3, 4, 2, dtype=torch.float64)
+    assert as_sample_tensor(X).data_ptr() == X.data_ptr()
+
+
 @pytest.mark.parametrize(
     ("X", "match"),
     [
         ([[0.0, math.nan]], "got NaN in column 1, row 0"),
         ([[0.0, 1.0], [math.inf, 1.0]], "got infinity in column 0, row 1"),
         ([1.0, 2.0], r"shape \(samples, features\)"),
-        (np.zeros((2, 3, 3)), r"X\.reshape"),
+        (np.zeros((2, 3, 3, 3)), r"\(samples, features, channels\), got 4 axes.*X\.reshape"),
+        (np.zeros((2, 28, 28)), r"2\^28 components.*X\.reshape"),
+        (np.zeros((2, 3, 0)), "at least 1 channel"),
+        (torch.zeros((2, 3, 0)), "at least 1 channel"),
+        (np.zeros((2, 1, 3)), "2 features"),
+        ([[[0.0, 1.0]] * 2, [[0.0, 1.0], [0.0, math.nan]]], "NaN in column 1, row 1, channel 1"),
         (np.zeros((3, 1)), "2 features"),
         (np.zeros((0, 3)), "at least 1 samples"),
         ([["a", "b"]], "real numbers"),
@@ -262,11 +408,19 @@ def test_bad_labels(y, match):
         (lambda X: X, "local at least 2"),
         (lambda X: X[:, :, None], "local at least 2"),
         (lambda X: torch.stack([X, X], dim=-1), "length 0.0 at row 0, column 1"),
+        (lambda X: torch.stack([X, X], dim=-1) + 1j, "two components"),
+        (lambda _: None, "tensor of numbers, got NoneType"),
+        ("identity", r"at least 2 channels, got \(1, 2\)"),
     ],
 )
 def test_bad_embedding_output(embedding, match):
     with pytest.raises(InputError, match=match):
         DataTensor([[1.0, 0.0]], embedding=embedding)
+
+
+def test_an_embedding_that_forgets_the_channels():
+    with pytest.raises(InputError, match=r"maps \(samples, features, channels\).*channel_product"):
+        DataTensor(np.ones((2, 3, 2)), embedding=lambda X: torch.stack([X, X], dim=-1))
 
 
 def test_a_cut_of_other_features():

@@ -6,8 +6,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entangle.embedding import OneHot, Polynomial, Trigonometric, auto_theta, resolve_embedding
+from entangle.embedding import (
+    Identity,
+    OneHot,
+    Polynomial,
+    Trigonometric,
+    auto_theta,
+    channel_product,
+    local_vectors,
+    resolve_embedding,
+)
 from entangle.errors import InputError
+
+SCALAR = [Trigonometric(0.3), Polynomial(2), OneHot(3)]
+
+
+def kernels(vectors):
+    """Inner products of all samples, feature by feature, shape (samples, samples, features)."""
+    return torch.einsum("mfk,nfk->mnf", vectors, vectors)
+
+
+def uniform(*shape, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).random(shape))
+
+
+def random_codes(*shape, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 3, shape).astype(float))
 
 
 @given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0.01, 2))
@@ -20,6 +44,47 @@ def test_trigonometric_kernel_is_a_cosine(x, other, theta):
 def test_polynomial_gives_powers():
     X = torch.tensor([[2.0, -3.0]], dtype=torch.float64)
     assert Polynomial(3)(X)[0].tolist() == [[1, 2, 4, 8], [1, -3, 9, -27]]
+
+
+@pytest.mark.parametrize("embedding", SCALAR, ids=repr)
+def test_equal_values_have_equal_vectors(embedding):
+    codes = random_codes(101, 3)
+    vectors = embedding(codes)
+    for code in range(3):
+        for feature in range(3):
+            same = vectors[codes[:, feature] == code, feature]
+            assert bool((same == same[0]).all())
+
+
+@pytest.mark.parametrize("embedding", SCALAR, ids=repr)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_kernels_of_channels_multiply(embedding, channels):
+    X = random_codes(12, 4, channels, seed=1)
+    parts = [embedding(X[:, :, channel]) for channel in range(channels)]
+    expected = torch.stack([kernels(part) for part in parts]).prod(dim=0)
+    assert embedding(X).shape[2] == parts[0].shape[2] ** channels
+    torch.testing.assert_close(kernels(embedding(X)), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_the_last_channel_runs_fastest():
+    X = torch.tensor([[[2.0, 3.0]]], dtype=torch.float64)
+    assert Polynomial(2)(X).tolist() == [[[1, 3, 9, 2, 6, 18, 4, 12, 36]]]
+
+
+def test_identity_takes_the_channels():
+    X = uniform(6, 3, 4)
+    assert torch.equal(Identity()(X), X)
+    vectors, lengths = local_vectors(X, Identity())
+    assert vectors.shape == (3, 4, 6)
+    assert lengths.shape == (6, 3)
+    back = (vectors * lengths.T[:, None]).permute(2, 0, 1)
+    torch.testing.assert_close(back, X, rtol=1e-14, atol=0)
+
+
+def test_the_largest_local_vector_of_channels():
+    assert Trigonometric()(uniform(2, 3, 6)).shape == (2, 3, 64)
+    assert Polynomial(3)(uniform(2, 3, 3)).shape == (2, 3, 64)
+    assert channel_product(uniform(2, 3, 1, 100)).shape == (2, 3, 100)
 
 
 def test_one_hot_kernel_is_equality():
@@ -38,6 +103,10 @@ def test_one_hot_kernel_is_equality():
         (lambda: OneHot(2)(torch.tensor([[0.5]], dtype=torch.float64)), "category codes"),
         (lambda: OneHot(2)(torch.tensor([[-1.0]], dtype=torch.float64)), "category codes"),
         (lambda: OneHot(2)(torch.tensor([[2.0]], dtype=torch.float64)), r"pass OneHot\(3\)"),
+        (lambda: Trigonometric()(uniform(2, 2, 7)), r"2\^7 components, more than 64; make each"),
+        (lambda: Trigonometric()(uniform(2, 2, 9999)), r"2\^9999"),
+        (lambda: Identity()(uniform(2, 2)), r"at least 2 channels, got \(2, 2\)"),
+        (lambda: Identity()(uniform(2, 2, 1)), r"at least 2 channels, got \(2, 2, 1\)"),
         (lambda: resolve_embedding("trigonometrik"), "did you mean 'trigonometric'"),
         (lambda: resolve_embedding(3), "name or a callable"),
     ],
@@ -49,6 +118,7 @@ def test_bad_embeddings(make, match):
 
 def test_names_and_callables_resolve():
     assert resolve_embedding("trigonometric") == Trigonometric(0.085)
+    assert resolve_embedding("identity") == Identity()
     own = Polynomial(4)
     assert resolve_embedding(own) is own
 
@@ -71,6 +141,11 @@ def test_auto_theta_follows_the_unit_of_the_data(unit):
 def test_auto_theta_never_turns_a_difference_beyond_a_right_angle():
     X = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     assert auto_theta(X) <= 0.5
+
+
+def test_auto_theta_sums_over_channels_as_over_features():
+    X = uniform(20, 4, 3)
+    assert auto_theta(X) == auto_theta(X.flatten(1))
 
 
 def test_auto_theta_refuses_equal_samples():
