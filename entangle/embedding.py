@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,6 +30,7 @@ from entangle.errors import InputError
 
 __all__ = [
     "Embedding",
+    "Fourier",
     "Identity",
     "OneHot",
     "Polynomial",
@@ -118,6 +119,56 @@ class Trigonometric:
 
 
 @dataclass(frozen=True)
+class Fourier:
+    r"""Points on several circles, one for each frequency.
+
+    .. math:: \phi(x) = \frac{1}{\sqrt K} (\cos \pi\theta_k x, \sin \pi\theta_k x)_{k=1..K},
+        \quad \langle\phi(x), \phi(x')\rangle = \frac 1 K \sum_k \cos \pi\theta_k(x - x')
+
+    Several frequencies tell values apart at several scales, where one angle must choose. They
+    are units of the data to the power -1, as theta is. The default takes two octaves up from
+    the published 0.085: on values in [0, 1] the kernel falls from 1 to 0.77, and it falls all
+    the way up to a difference of 2.9.
+
+    Parameters
+    ----------
+    frequencies
+        Angles :math:`\theta_k`, positive and different. Frequencies drawn from a normal
+        distribution of standard deviation :math:`1/(\pi l)` give random Fourier features, an
+        approximation of a Gaussian kernel (Rahimi and Recht 2007, NIPS 20).
+
+    Raises
+    ------
+    InputError
+        If they are not that.
+    """
+
+    frequencies: tuple[float, ...] = (0.085, 0.17, 0.34)
+
+    def __post_init__(self) -> None:
+        given = self.frequencies
+        if not isinstance(given, Iterable) or isinstance(given, str):
+            raise InputError(
+                f"frequencies are a sequence of numbers, got {given!r}; pass ({given},)"
+            )
+        frequencies = tuple(float(frequency) for frequency in given)
+        object.__setattr__(self, "frequencies", frequencies)
+        if not frequencies or not all(math.isfinite(f) and f > 0 for f in frequencies):
+            raise InputError(
+                f"frequencies must be positive finite numbers, at least one, got {frequencies}; "
+                "for example (0.085, 0.17, 0.34)"
+            )
+        if len(set(frequencies)) < len(frequencies):
+            raise InputError(f"frequencies must differ, got {frequencies}; pass each of them once")
+
+    def __call__(self, X: SampleArray) -> SampleVectors:
+        """Vectors of length one, local dimension ``2 * frequencies``, to the power of channels."""
+        angle = X[..., None] * (math.pi * X.new_tensor(self.frequencies))
+        pairs = torch.stack([angle.cos(), angle.sin()], dim=-1).flatten(-2)
+        return channel_product(pairs / math.sqrt(len(self.frequencies)))
+
+
+@dataclass(frozen=True)
 class Polynomial:
     r"""Powers :math:`\phi(x) = (1, x, \ldots, x^{degree})`."""
 
@@ -192,6 +243,7 @@ NAMED: dict[str, Callable[[], Embedding]] = {
     "trigonometric": Trigonometric,
     "polynomial": Polynomial,
     "one-hot": OneHot,
+    "fourier": Fourier,
     "identity": Identity,
 }
 

@@ -56,6 +56,11 @@ def polynomial(X, degree):
     return np.stack([np.asarray(X, dtype=float) ** k for k in range(degree + 1)], axis=-1)
 
 
+def fourier(X, frequencies):
+    circles = [trigonometric(X, theta) for theta in frequencies]  # cosine and sine, in turn
+    return np.concatenate(circles, axis=-1) / math.sqrt(len(frequencies))
+
+
 def one_hot(X, n_categories):
     return np.eye(n_categories)[np.asarray(X, dtype=int)]
 

@@ -17,7 +17,7 @@ from entangle import (
     entanglement_entropy,
     entanglement_profile,
 )
-from entangle.embedding import Identity, OneHot, Polynomial, Trigonometric
+from entangle.embedding import Fourier, Identity, OneHot, Polynomial, Trigonometric
 from entangle.errors import (
     DegenerateStateError,
     InputError,
@@ -29,6 +29,7 @@ from tests.oracles import (
     dense_entropy,
     dense_schmidt_values,
     dense_tensor,
+    fourier,
     kronecker_of_channels,
     one_hot,
     polynomial,
@@ -101,6 +102,7 @@ def own(X):
 
 # Embedding, values, and the oracle's vectors (samples, features, local).
 KINDS = {
+    "fourier": (Fourier((0.3, 0.9)), values_of(20, 6), lambda X: fourier(X, (0.3, 0.9))),
     "one-hot": (OneHot(3), codes_of(20, 6), lambda X: one_hot(X, 3)),
     "trigonometric channels": (
         Trigonometric(0.4),
@@ -116,6 +118,11 @@ KINDS = {
         OneHot(3),
         codes_of(20, 4, 2),
         lambda X: kronecker_of_channels(one_hot(X, 3)),
+    ),
+    "fourier channels": (
+        Fourier((0.3,)),
+        values_of(20, 4, 3),
+        lambda X: kronecker_of_channels(fourier(X, (0.3,))),
     ),
     "identity": (Identity(), values_of(20, 6, 3), lambda X: X),
     "one's own, in numpy": (own, values_of(20, 6), own),
@@ -283,7 +290,7 @@ def test_very_small_and_very_large_weights(n_features, scale):
     assert_allclose(scaled.schmidt_values(cut) / scale, plain.schmidt_values(cut), rtol=1e-10)
 
 
-@pytest.mark.parametrize("embedding", [Trigonometric(0.4)], ids=repr)
+@pytest.mark.parametrize("embedding", [Trigonometric(0.4), Fourier((0.4, 0.8))], ids=repr)
 def test_kernels_that_underflow_leave_orthogonal_samples(embedding):
     """Over 50 000 features every pair's kernel is below the smallest double."""
     X = np.random.default_rng(16).integers(0, 2, (5, 100_000))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entangle.embedding import (
+    Fourier,
     Identity,
     OneHot,
     Polynomial,
@@ -18,7 +19,7 @@ from entangle.embedding import (
 )
 from entangle.errors import InputError
 
-SCALAR = [Trigonometric(0.3), Polynomial(2), OneHot(3)]
+SCALAR = [Trigonometric(0.3), Polynomial(2), OneHot(3), Fourier((0.2, 0.7))]
 
 
 def kernels(vectors):
@@ -44,6 +45,33 @@ def test_trigonometric_kernel_is_a_cosine(x, other, theta):
 def test_polynomial_gives_powers():
     X = torch.tensor([[2.0, -3.0]], dtype=torch.float64)
     assert Polynomial(3)(X)[0].tolist() == [[1, 2, 4, 8], [1, -3, 9, -27]]
+
+
+@given(
+    st.floats(-20, 20),
+    st.floats(-20, 20),
+    st.lists(st.floats(0.01, 2), min_size=1, max_size=4, unique=True),
+)
+def test_fourier_kernel_is_a_mean_of_cosines(x, other, frequencies):
+    vectors = Fourier(tuple(frequencies))(torch.tensor([[x], [other]], dtype=torch.float64))
+    assert vectors.shape == (2, 1, 2 * len(frequencies))
+    expected = np.cos(np.pi * np.array(frequencies) * (x - other)).mean()
+    assert float(vectors[0, 0] @ vectors[1, 0]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_frequency_is_the_trigonometric_embedding():
+    X = uniform(5, 3, 2)
+    assert torch.equal(Fourier([0.085])(X), Trigonometric(0.085)(X))
+    assert Fourier([0.1, 0.2]) == Fourier((0.1, 0.2))
+
+
+def test_the_default_frequencies_fall_over_the_range_that_is_documented():
+    difference = torch.linspace(0, 2.9, 200, dtype=torch.float64)[:, None]
+    kernel = kernels(Fourier()(difference))[0, :, 0]
+    assert bool((kernel.diff() < 0).all())
+    assert float(Fourier()(torch.tensor([[0.0], [1.0]]))[:, 0].prod(dim=0).sum()) == pytest.approx(
+        0.77, abs=0.005
+    )
 
 
 @pytest.mark.parametrize("embedding", SCALAR, ids=repr)
@@ -103,6 +131,10 @@ def test_one_hot_kernel_is_equality():
         (lambda: OneHot(2)(torch.tensor([[0.5]], dtype=torch.float64)), "category codes"),
         (lambda: OneHot(2)(torch.tensor([[-1.0]], dtype=torch.float64)), "category codes"),
         (lambda: OneHot(2)(torch.tensor([[2.0]], dtype=torch.float64)), r"pass OneHot\(3\)"),
+        (lambda: Fourier(()), "at least one"),
+        (lambda: Fourier((0.1, -1.0)), "positive finite"),
+        (lambda: Fourier((0.1, 0.1)), "must differ"),
+        (lambda: Fourier(0.1), r"pass \(0.1,\)"),
         (lambda: Trigonometric()(uniform(2, 2, 7)), r"2\^7 components, more than 64; make each"),
         (lambda: Trigonometric()(uniform(2, 2, 9999)), r"2\^9999"),
         (lambda: Identity()(uniform(2, 2)), r"at least 2 channels, got \(2, 2\)"),
@@ -118,6 +150,7 @@ def test_bad_embeddings(make, match):
 
 def test_names_and_callables_resolve():
     assert resolve_embedding("trigonometric") == Trigonometric(0.085)
+    assert resolve_embedding("fourier") == Fourier((0.085, 0.17, 0.34))
     assert resolve_embedding("identity") == Identity()
     own = Polynomial(4)
     assert resolve_embedding(own) is own
