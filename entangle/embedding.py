@@ -31,6 +31,7 @@ from entangle.errors import InputError
 __all__ = [
     "Embedding",
     "Fourier",
+    "Gaussian",
     "Identity",
     "OneHot",
     "Polynomial",
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 MAX_LOCAL = 64  # components of a local vector that is built here from several parts
+RESIDUAL = 16 * torch.finfo(torch.float64).eps  # squared length that a Gaussian vector may lack
+GRID_POINTS = 256  # of an interval, among which the anchors of a Gaussian are chosen
+SAFE_SPREAD = 16  # length scales that 64 components always hold, with room to spare
 
 Embedding: TypeAlias = Callable[[Tensor], Tensor]
 SampleVectors: TypeAlias = Float64[Tensor, "samples features local"]
@@ -135,7 +139,7 @@ class Fourier:
     frequencies
         Angles :math:`\theta_k`, positive and different. Frequencies drawn from a normal
         distribution of standard deviation :math:`1/(\pi l)` give random Fourier features, an
-        approximation of a Gaussian kernel (Rahimi and Recht 2007, NIPS 20).
+        approximation of :class:`Gaussian` (Rahimi and Recht 2007, NIPS 20).
 
     Raises
     ------
@@ -239,11 +243,151 @@ class Identity:
         return X
 
 
+@dataclass(frozen=True)
+class Gaussian:
+    r"""Gaussian kernel, :math:`\langle\phi(x), \phi(x')\rangle = e^{-|x - x'|^2 / 2 l^2}`.
+
+    This is the overlap of coherent states at x / l. Those live in infinitely many dimensions,
+    but the kernel matrix of the values at hand has few eigenvalues above rounding: about
+    10 + 2.7 s for values that spread over s length scales, and never more than there are
+    distinct values. A pivoted Cholesky factor of that matrix, one for each feature, is taken
+    as the local vectors. It needs fewer components than a Taylor series or Gauss-Hermite
+    quadrature of the same accuracy (9, 13 and 21 against 12, 17 and 35 for s = 1, 2 and 5).
+
+    The kernel is exact up to 4e-15 and rounding: what a vector lacks of length one is what the
+    factor leaves over, the largest entry left over is on the diagonal, and the factor grows
+    until that is below 4e-15.
+
+    Vectors of two calls are not comparable, because they depend on the other values of the
+    feature, though only through a rotation, which no kernel and no entropy notices. With an
+    ``interval`` they depend on nothing but the value.
+
+    Parameters
+    ----------
+    length_scale
+        l, in the unit of the data: values so far apart have kernel 0.61. 1 suits standard scores.
+    interval
+        Lowest and highest value to be expected. The basis is then that of the interval, the
+        same in every call and for every feature; with channels, dimensions multiply. Default:
+        a basis for the values given, and for all channels of a feature together.
+
+    Raises
+    ------
+    InputError
+        If ``length_scale`` is not a positive number or ``interval`` not an ascending pair.
+
+    Notes
+    -----
+    Coherent states and their kernel: Chatterjee and Yu 2017, arXiv:1612.03713. Pivoted Cholesky
+    factors of kernel matrices: Fine and Scheinberg 2001, JMLR 2, 243.
+    """
+
+    length_scale: float = 1.0
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.length_scale) and self.length_scale > 0):
+            raise InputError(
+                f"length_scale must be a positive finite number in the unit of the data, got "
+                f"{self.length_scale!r}; 1 suits standard scores"
+            )
+        if self.interval is None:
+            return
+        bounds = tuple(self.interval) if isinstance(self.interval, Iterable) else ()
+        if len(bounds) != 2 or not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise InputError(
+                f"interval is the lowest and the highest value expected, got {self.interval!r}; "
+                "for example (0, 1)"
+            )
+        object.__setattr__(self, "interval", bounds)
+
+    def __call__(self, X: SampleArray) -> SampleVectors:
+        """Vectors of length one, local dimension 2 to 64 as the values need it.
+
+        Raises
+        ------
+        InputError
+            If they need more than 64 components, or values lie outside the interval.
+        """
+        values = X.to(torch.float64)
+        if self.interval is not None:
+            return channel_product(_at_least_two(self._of_interval(values, *self.interval)))
+        points = values if values.ndim == 3 else values[..., None]
+        return _at_least_two(self._factor(points)[0])
+
+    def _factor(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Pivoted Cholesky factor of the kernel matrix of each feature's points.
+
+        Points have shape (samples, features, channels), the factor (samples, features, local)
+        and the samples that were pivots (local, features). Equal points have equal rows.
+        """
+        features = torch.arange(points.shape[1], device=points.device)
+        residual = points.new_ones(points.shape[:2])
+        columns: list[Tensor] = []
+        pivots: list[Tensor] = []
+        while True:
+            largest, pivot = residual.max(dim=0)
+            if float(largest.max()) <= RESIDUAL:
+                return torch.stack(columns, dim=-1), torch.stack(pivots)
+            if len(columns) == MAX_LOCAL:
+                raise self._too_wide(points)
+            column = self._kernel(points - points[pivot, features])
+            for known in columns:
+                column = torch.addcmul(column, known, known[pivot, features], value=-1)
+            # A feature that is done gets zeros while others go on.
+            columns.append(column / torch.where(largest > RESIDUAL, largest.sqrt(), math.inf))
+            residual = residual - columns[-1] ** 2
+            pivots.append(pivot)
+
+    def _of_interval(self, values: Tensor, low: float, high: float) -> Tensor:
+        """Vectors of every value, from anchors that do not depend on the values."""
+        outside = (values < low) | (values > high)
+        if bool(outside.any()):
+            raise InputError(
+                f"values must lie in the interval [{low}, {high}], got "
+                f"{float(values[outside][0])}; widen the interval or scale the values"
+            )
+        angles = torch.linspace(0, math.pi, GRID_POINTS, dtype=torch.float64, device=values.device)
+        grid = low + (high - low) * (0.5 - 0.5 * angles.cos())
+        factor, pivots = self._factor(grid[:, None, None])
+        anchors, triangle = grid[pivots[:, 0]], factor[pivots[:, 0], 0]
+        columns: list[Tensor] = []
+        for anchor, row in zip(anchors, triangle, strict=True):
+            column = self._kernel((values - anchor)[..., None])
+            for known, share in zip(columns, row, strict=False):
+                column = torch.addcmul(column, known, share, value=-1)
+            columns.append(column / row[len(columns)])
+        return torch.stack(columns, dim=-1)
+
+    def _kernel(self, difference: Tensor) -> Tensor:
+        """Kernel of differences whose last axis holds the channels."""
+        return (-0.5 * (difference / self.length_scale).square().sum(dim=-1)).exp()
+
+    def _too_wide(self, points: Tensor) -> InputError:
+        spread = float((points.amax(dim=0) - points.amin(dim=0)).max())
+        repair = (
+            f"pass a length_scale of {spread / SAFE_SPREAD:.3g} or more"
+            if points.shape[2] == 1
+            else "pass a larger length_scale, or make each channel a feature "
+            "(X.reshape(len(X), -1))"
+        )
+        return InputError(
+            f"a Gaussian kernel of length scale {self.length_scale:.3g} on values that spread over "
+            f"{spread:.3g} needs more than {MAX_LOCAL} components a feature; {repair}"
+        )
+
+
+def _at_least_two(vectors: Tensor) -> Tensor:
+    """Vectors with a component 0 added if they have one only, as those of a constant do."""
+    return torch.nn.functional.pad(vectors, (0, max(0, 2 - vectors.shape[-1])))
+
+
 NAMED: dict[str, Callable[[], Embedding]] = {
     "trigonometric": Trigonometric,
     "polynomial": Polynomial,
     "one-hot": OneHot,
     "fourier": Fourier,
+    "gaussian": Gaussian,
     "identity": Identity,
 }
 

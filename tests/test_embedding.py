@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from entangle.embedding import (
     Fourier,
+    Gaussian,
     Identity,
     OneHot,
     Polynomial,
@@ -20,6 +21,7 @@ from entangle.embedding import (
 from entangle.errors import InputError
 
 SCALAR = [Trigonometric(0.3), Polynomial(2), OneHot(3), Fourier((0.2, 0.7))]
+GAUSSIAN = [Gaussian(0.8), Gaussian(0.8, (0, 3))]
 
 
 def kernels(vectors):
@@ -74,7 +76,45 @@ def test_the_default_frequencies_fall_over_the_range_that_is_documented():
     )
 
 
-@pytest.mark.parametrize("embedding", SCALAR, ids=repr)
+@pytest.mark.parametrize("bounded", [False, True])
+@given(
+    values=st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    spread=st.floats(0.01, 16),
+    offset=st.sampled_from([0.0, -0.5, 1e6]),
+)
+def test_gaussian_kernel_is_exact_to_rounding(values, spread, offset, bounded):
+    X = torch.tensor(values, dtype=torch.float64)[:, None] + offset
+    embedding = Gaussian(1 / spread, (offset, offset + 1) if bounded else None)
+    vectors = embedding(X)
+    assert 2 <= vectors.shape[2] <= max(2, 64 if bounded else len(set(values)))
+    exact = torch.exp(-0.5 * ((X - X.T) * spread) ** 2)
+    assert float((kernels(vectors)[:, :, 0] - exact).abs().max()) < 2e-14
+
+
+def test_gaussian_dimension_is_what_the_docstring_says():
+    """Each feature has its own factor; the widest sets the dimension of all."""
+    unit = torch.linspace(0, 1, 500, dtype=torch.float64)[:, None]
+    for spread, local in [(1, 9), (2, 13), (5, 21), (16, 51)]:
+        assert Gaussian(1.0)(spread * unit).shape[2] in range(local - 2, local + 1)
+        assert Gaussian(1.0, (0, spread))(spread * unit).shape[2] in range(local - 3, local + 2)
+    far = torch.cat([unit, unit + 1e9, 5 * unit], dim=1)
+    assert Gaussian(1.0)(far).shape[2] == Gaussian(1.0)(5 * unit).shape[2]
+
+
+def test_gaussian_of_single_precision_is_worked_out_in_double():
+    X = uniform(100, 2).float()
+    assert torch.equal(Gaussian(0.5)(X), Gaussian(0.5)(X.double()))
+
+
+def test_gaussian_of_far_categories_is_one_hot():
+    codes = random_codes(30, 4)
+    vectors = Gaussian(0.01)(codes)
+    assert torch.equal(kernels(vectors), kernels(OneHot(3)(codes)))
+    assert vectors.shape[2] == 3
+    assert Gaussian()(torch.ones(4, 2)).tolist() == [[[1.0, 0.0]] * 2] * 4
+
+
+@pytest.mark.parametrize("embedding", [*SCALAR, *GAUSSIAN], ids=repr)
 def test_equal_values_have_equal_vectors(embedding):
     codes = random_codes(101, 3)
     vectors = embedding(codes)
@@ -82,6 +122,15 @@ def test_equal_values_have_equal_vectors(embedding):
         for feature in range(3):
             same = vectors[codes[:, feature] == code, feature]
             assert bool((same == same[0]).all())
+
+
+def test_gaussian_vectors_of_an_interval_depend_on_nothing_but_the_value():
+    X = uniform(50, 4, 2)
+    embedding = Gaussian(4.0, (0, 1))
+    assert torch.equal(embedding(X)[7:20, 1:3], embedding(X[7:20, 1:3]))
+    assert torch.equal(
+        embedding(X[:, :, 0]).flatten(0, 1), embedding(X[:, :, 0].reshape(200, 1))[:, 0]
+    )
 
 
 @pytest.mark.parametrize("embedding", SCALAR, ids=repr)
@@ -92,6 +141,16 @@ def test_kernels_of_channels_multiply(embedding, channels):
     expected = torch.stack([kernels(part) for part in parts]).prod(dim=0)
     assert embedding(X).shape[2] == parts[0].shape[2] ** channels
     torch.testing.assert_close(kernels(embedding(X)), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "channels"), [(Gaussian(0.8), 1), (Gaussian(0.8), 3), (Gaussian(5, (0, 2)), 2)]
+)
+def test_gaussian_kernel_of_channels_is_that_of_their_distance(embedding, channels):
+    X = random_codes(12, 4, channels, seed=1)
+    difference = ((X[:, None] - X[None]) ** 2).sum(dim=3)
+    expected = torch.exp(-difference / (2 * embedding.length_scale**2))
+    assert float((kernels(embedding(X)) - expected).abs().max()) < 2e-14
 
 
 def test_the_last_channel_runs_fastest():
@@ -135,6 +194,19 @@ def test_one_hot_kernel_is_equality():
         (lambda: Fourier((0.1, -1.0)), "positive finite"),
         (lambda: Fourier((0.1, 0.1)), "must differ"),
         (lambda: Fourier(0.1), r"pass \(0.1,\)"),
+        (lambda: Gaussian(0), "in the unit of the data"),
+        (lambda: Gaussian(math.nan), "in the unit of the data"),
+        (lambda: Gaussian(1, (1, 0)), "lowest and the highest"),
+        (lambda: Gaussian(1, (0, math.inf)), "lowest and the highest"),
+        (lambda: Gaussian(1, 3), "lowest and the highest"),
+        (lambda: Gaussian(1, (0, 1))(torch.tensor([[2.0]])), r"interval \[0, 1\], got 2.0"),
+        (
+            lambda: Gaussian(1, (0, 100))(torch.tensor([[2.0]])),
+            "pass a length_scale of 6.25 or more",
+        ),
+        (lambda: Gaussian()(torch.arange(80.0)[:, None]), "length_scale of 4.94 or more"),
+        (lambda: Gaussian()(3 * uniform(99, 2, 2)), "larger length_scale, or make each channel"),
+        (lambda: Gaussian(1, (0, 1))(uniform(2, 2, 2)), r"9\^2 components, more than 64"),
         (lambda: Trigonometric()(uniform(2, 2, 7)), r"2\^7 components, more than 64; make each"),
         (lambda: Trigonometric()(uniform(2, 2, 9999)), r"2\^9999"),
         (lambda: Identity()(uniform(2, 2)), r"at least 2 channels, got \(2, 2\)"),
@@ -151,6 +223,7 @@ def test_bad_embeddings(make, match):
 def test_names_and_callables_resolve():
     assert resolve_embedding("trigonometric") == Trigonometric(0.085)
     assert resolve_embedding("fourier") == Fourier((0.085, 0.17, 0.34))
+    assert resolve_embedding("gaussian") == Gaussian(1.0)
     assert resolve_embedding("identity") == Identity()
     own = Polynomial(4)
     assert resolve_embedding(own) is own
