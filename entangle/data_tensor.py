@@ -33,10 +33,11 @@ from entangle.embedding import Embedding, local_vectors, resolve_embedding
 from entangle.errors import DegenerateStateError, InputError, PartitionError
 from entangle.gram import BATCHED_FEATURES, gram_product, row_kronecker
 from entangle.labels import as_labels, is_quantity
-from entangle.memory import require_memory
+from entangle.memory import free_memory, require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_tensor, label_weights
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
+from entangle.streaming import Terms, gram_totals, prefers_streaming, streamed_spectra
 from entangle.sweep import Subtree, SweepPlan, cut_spectra, matrices_needed
 
 __all__ = ["DataTensor"]
@@ -249,13 +250,17 @@ class DataTensor:
     @functools.cached_property
     def _gram_total(self) -> tuple[float, float]:
         """Squared norm times squared number of samples, and its rounding (as a share of it)."""
-        self._check_samples(6)
-        terms = gram_product(self.vectors) * (self.weights @ self.weights.T)
-        total, magnitude = float(terms.sum()), float(terms.abs().sum())
-        rounding = self._unit * magnitude
-        if rounding >= LOST * total:
-            raise self._cancelled(math.sqrt(max(total, 0.0)) / self.n_samples)
-        return total, rounding / total
+        return self._measured_total(None)
+
+    def _measured_total(self, executor: Executor | None) -> tuple[float, float]:
+        """The same, once, by an executor."""
+        if "_gram_total" not in self.__dict__:
+            total, magnitude = gram_totals(Terms(self.vectors, self.weights), executor)
+            rounding = self._unit * magnitude
+            if rounding >= LOST * total:
+                raise self._cancelled(math.sqrt(max(total, 0.0)) / self.n_samples)
+            self.__dict__["_gram_total"] = total, rounding / total
+        return self.__dict__["_gram_total"]
 
     @functools.cached_property
     def _dense_rounding(self) -> float:
@@ -365,6 +370,7 @@ class DataTensor:
         executor: Executor | None = None,
         max_memory: float | None = None,
         advance: Callable[[int], None] = lambda _: None,
+        route: str = "auto",
     ) -> dict[Node, CutSpectrum]:
         """Spectra of every canonical cut down to a level, from one shared walk.
 
@@ -382,6 +388,9 @@ class DataTensor:
             Bytes the walk may use. Default: the memory that is free now.
         advance
             Called with the number of cuts finished since its last call.
+        route
+            "auto", "dense", "truncated" or "stochastic", as for
+            :func:`entangle.entanglement_profile`.
 
         Raises
         ------
@@ -389,29 +398,53 @@ class DataTensor:
             Before anything large is allocated.
         """
         nodes = [node for node in tree.nodes if node.level <= deepest]
-        if self.is_small:
+        if self.is_small and route in ("auto", "dense"):
             found = {}
             for node in nodes:
                 weights, _ = self._cut_weights(tree.partition(node))
                 found[node] = CutSpectrum(weights, 0.0, self._dense_rounding, float(len(weights)))
                 advance(1)
             return found
-        self._check_samples(matrices_needed(tree.root), max_memory)
-        total, rounding = self._gram_total
         halves = tree.root.children
         # Of two halves the smaller is the row side: the label axis is with the larger.
         twin = max(halves, key=lambda node: (node.size, node.start)) if len(halves) == 2 else None
         order = torch.tensor(tree.order, device=self.vectors.device)
+        terms = Terms(self.vectors[order], self.weights)
+        limit = self._free_bytes(max_memory)
+        fits = self._walk_bytes(tree.root) <= limit
+        streams = route == "truncated" or (
+            route == "auto" and prefers_streaming(tree.root, deepest, terms, tolerance, fits)
+        )
+        if streams:
+            needed = 48.0 * self.n_samples * len(nodes)  # with one basis vector a block
+            require_memory(needed, f"the bases of {self.n_samples} samples", limit)
+        else:
+            self._check_samples(matrices_needed(tree.root), max_memory)
+        total, rounding = self._measured_total(executor)
         plan = SweepPlan(
             total, rounding, tolerance, deepest, twin,
-            self.n_features, self.local_dim, self.n_labels,
+            self.n_features, self.local_dim, self.n_labels, route,
         )  # fmt: skip
-        root = Subtree(tree.root, self.vectors[order], self.weights @ self.weights.T)
-        spectra = cut_spectra(root, plan, executor, advance)
+        if streams:
+            spectra = streamed_spectra(tree.root, terms, plan, executor, limit / 2, advance)
+        else:
+            root = Subtree(tree.root, terms.vectors, self.weights @ self.weights.T)
+            spectra = cut_spectra(root, plan, executor, advance)
         if twin is not None and twin in nodes:
             other = halves[0] if twin is halves[1] else halves[1]
             spectra[twin.start, twin.stop] = spectra[other.start, other.stop]
         return {node: spectra[node.start, node.stop] for node in nodes}
+
+    def _free_bytes(self, max_memory: float | None) -> float:
+        """Bytes that may be used."""
+        if max_memory is not None:
+            return max_memory
+        free = _free_memory(self)
+        return free_memory() if free is None else free
+
+    def _walk_bytes(self, root: Node) -> float:
+        """Bytes of the Gram matrices that the walk holds at a time."""
+        return 8.0 * matrices_needed(root) * self.n_samples**2
 
     def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
         """Refuse if so many samples x samples matrices do not fit in memory."""

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import narwhals as nw
 import numpy as np
@@ -39,6 +39,7 @@ __all__ = [
 
 
 RELATIVE_NOISE = 1e-13
+Route: TypeAlias = Literal["auto", "dense", "truncated", "stochastic"]
 
 
 class State(Protocol):
@@ -66,6 +67,7 @@ class SweepState(Protocol):
         executor: Executor | None,
         max_memory: float | None,
         advance: Callable[[int], None],
+        route: str,
     ) -> dict[Node, CutSpectrum]:
         """Spectra of every canonical cut down to level ``deepest``."""
         ...
@@ -184,6 +186,8 @@ class EntanglementProfile:
         Squared Schmidt values found over the squared norm, descending, one array a cut.
     tolerance
         Error bound that was asked for, in nats.
+    standard_error
+        Of entropies that are stochastic estimates, in nats, shape ``(cuts,)``; 0 for the others.
     """
 
     partitions: tuple[Partition, ...]
@@ -193,6 +197,7 @@ class EntanglementProfile:
     discarded_weight: NDArray[np.float64]
     schmidt_weights: tuple[NDArray[np.float64], ...]
     tolerance: float
+    standard_error: NDArray[np.float64] | None = None
 
     @property
     def mean(self) -> float:
@@ -262,6 +267,7 @@ def entanglement_profile(
     executor: Executor | None = None,
     progress: bool = False,
     max_memory: float | None = None,
+    route: Route = "auto",
 ) -> EntanglementProfile:
     """Entanglement entropy across every canonical cut, each with its error bound.
 
@@ -275,9 +281,8 @@ def entanglement_profile(
     levels
         A number n for the levels 1 to n, or the levels themselves. Default: all.
     tolerance
-        Wanted error bound of each entropy, in nats. A cut whose spectrum decays too slowly for
-        a truncated route is worked out in full; rounding alone can then exceed a very small
-        tolerance, and ``tolerance_met`` says so.
+        Wanted error bound of each entropy, in nats. What was reached is in ``error_bound``, and
+        ``tolerance_met`` says whether it is enough.
     executor
         Runs subtrees in parallel. Default: this thread (whose matrix products use all of
         torch's threads).
@@ -285,6 +290,20 @@ def entanglement_profile(
         Show a progress bar on a terminal.
     max_memory
         Bytes that may be used. Default: the memory that is free now.
+    route
+        How the spectra of a ``DataTensor`` are found. "auto" takes what is expected to be
+        quickest for the tolerance, and what fits in memory.
+
+        - "dense": all eigenvalues of each cut, from samples x samples Gram matrices; cost grows
+          like samples^3, memory like samples^2.
+        - "truncated": the leading ones within bases of each block, from tiles; cost grows like
+          samples^2 with a small constant, linearly above 32,768 samples, memory linearly. For
+          spectra that decay.
+        - "stochastic": the leading ones, and an estimate of what the rest adds to the entropy,
+          with its ``standard_error``; the error bound stays a proven one, and wide. For many
+          samples whose spectra are flat.
+
+        Blocks of up to 64 dimensions take a density matrix of that size on every route.
 
     Returns
     -------
@@ -306,12 +325,19 @@ def entanglement_profile(
         )
     if not tolerance > 0:
         raise InputError(f"tolerance is a positive number of nats, got {tolerance!r}")
+    if route not in get_args(Route):
+        raise InputError(f"route is one of {', '.join(get_args(Route))}, got {route!r}")
+    if route != "auto" and not isinstance(state, SweepState):
+        raise InputError(
+            f"route={route!r} is for data tensors; a {type(state).__name__} gives its Schmidt "
+            "values itself, so leave the route out"
+        )
     wanted = _levels(levels, tree.depth)
     nodes = [node for node in tree.nodes if node.level <= max(wanted)]
     with progress_bar("canonical cuts", len(nodes), progress) as advance:
         if isinstance(state, SweepState):
             found = state.canonical_spectra(
-                tree, max(wanted), tolerance, executor, max_memory, advance
+                tree, max(wanted), tolerance, executor, max_memory, advance, route
             )
         else:
             found = {}
@@ -330,6 +356,7 @@ def entanglement_profile(
         discarded_weight=np.array([spectrum.discarded for spectrum in spectra]),
         schmidt_weights=tuple(spectrum.weights for spectrum in spectra),
         tolerance=tolerance,
+        standard_error=np.array([spectrum.standard_error for spectrum in spectra]),
     )
 
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from entangle.axes import GramMatrix, LocalVectors
 
-__all__ = ["BATCHED_FEATURES", "gram_product", "row_kronecker"]
+__all__ = ["BATCHED_FEATURES", "ROWS", "TILE", "gram_product", "multiply_kernels", "row_kronecker"]
 
+ROWS = 4  # of a tile
 TILE = 64  # columns of a tile; four rows of it and of a kernel stay in the first-level cache
 STRIPE = 16  # rows handed to a thread at a time
 BATCHED_FEATURES = 8  # features multiplied together in one batched product, off the CPU
@@ -71,28 +72,34 @@ def _multiply(tile, kernel, a, b, u, v, i, j):  # pragma: no cover - compiled
         x3[c] *= y3[c] + (a3 * right[c] + b3 * other[c])
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _stripe(vectors, out, first, last):  # pragma: no cover - compiled
-    """Rows first..last of the lower triangle, and their mirror image.
+@numba.njit(nogil=True, inline="always")
+def multiply_kernels(tile, kernel, rows, columns, n, i, j):  # pragma: no cover - compiled
+    """Multiply a tile (4 x 64) by the kernel of feature ``n``, with room for a kernel.
 
     Components are taken in pairs, after the odd one; the last pair goes straight to the tile.
     """
-    n_samples, local = out.shape[0], vectors.shape[1]
-    tile, kernel = np.empty((4, TILE)), np.zeros((4, TILE))
-    for i in range(first, last, 4):
-        for j in range(0, min(i + 4, n_samples), TILE):
+    local = rows.shape[1]
+    if local % 2:
+        _set_one(kernel, rows[n, 0], columns[n, 0], i, j)
+    elif local > 2:
+        kernel[:] = 0.0
+    for k in range(local % 2, local - 2, 2):
+        _add_two(kernel, rows[n, k], rows[n, k + 1], columns[n, k], columns[n, k + 1], i, j)
+    a, b = rows[n, local - 2], rows[n, local - 1]
+    _multiply(tile, kernel, a, b, columns[n, local - 2], columns[n, local - 1], i, j)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _stripe(vectors, out, first, last):  # pragma: no cover - compiled
+    """Rows first..last of the lower triangle, and their mirror image."""
+    n_samples = out.shape[0]
+    tile, kernel = np.empty((ROWS, TILE)), np.zeros((ROWS, TILE))
+    for i in range(first, last, ROWS):
+        for j in range(0, min(i + ROWS, n_samples), TILE):
             tile[:] = 1.0
             for n in range(vectors.shape[0]):
-                if local % 2:
-                    _set_one(kernel, vectors[n, 0], vectors[n, 0], i, j)
-                elif local > 2:
-                    kernel[:] = 0.0
-                for k in range(local % 2, local - 2, 2):
-                    a, b = vectors[n, k], vectors[n, k + 1]
-                    _add_two(kernel, a, b, a, b, i, j)
-                a, b = vectors[n, local - 2], vectors[n, local - 1]
-                _multiply(tile, kernel, a, b, a, b, i, j)
-            for r in range(i, min(i + 4, n_samples)):
+                multiply_kernels(tile, kernel, vectors, vectors, n, i, j)
+            for r in range(i, min(i + ROWS, n_samples)):
                 for c in range(j, min(j + TILE, r + 1)):
                     out[r, c] = tile[r - i, c - j]
                     out[c, r] = tile[r - i, c - j]

@@ -6,9 +6,14 @@ import psutil
 
 from entangle.errors import MemoryLimitError
 
-__all__ = ["require_memory"]
+__all__ = ["free_memory", "require_memory"]
 
 REPAIR = "use fewer rows or columns, or a machine with more memory"
+
+
+def free_memory() -> float:
+    """Bytes that the machine has available now."""
+    return float(psutil.virtual_memory().available)
 
 
 def require_memory(
@@ -32,7 +37,7 @@ def require_memory(
     MemoryLimitError
         If ``needed`` exceeds the limit; it names both.
     """
-    allowed = psutil.virtual_memory().available if limit is None else limit
+    allowed = free_memory() if limit is None else limit
     if needed > allowed:
         raise MemoryLimitError(
             f"{what} needs {_size(needed)} of memory, {_size(allowed)} is available; {repair}"

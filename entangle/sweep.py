@@ -55,6 +55,8 @@ class SweepPlan:
         Node whose cut is that of its only sibling seen from the other side, to be left out.
     n_features, local, n_labels
         Size of the whole tensor.
+    route
+        As for :func:`entangle.spectrum.gram_spectrum`.
     """
 
     total: float
@@ -65,6 +67,7 @@ class SweepPlan:
     n_features: int
     local: int
     n_labels: int
+    route: str = "auto"
 
     def max_rank(self, size: int, n_samples: int) -> float:
         """Upper bound of the Schmidt rank of a block of ``size`` features."""
@@ -207,7 +210,9 @@ def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
     if _is_small(node, plan):
         return _small_spectra(subtree, plan)
     rank = plan.max_rank(node.size, len(inside))
-    found = gram_spectrum(inside, subtree.outside, plan.total, rank, plan.tolerance, plan.rounding)
+    found = gram_spectrum(
+        inside, subtree.outside, plan.total, rank, plan.tolerance, plan.rounding, plan.route
+    )
     return {(node.start, node.stop): found}
 
 

@@ -402,7 +402,9 @@ def test_profile_as_a_data_frame(backend):
         ({"levels": []}, PartitionError, "run from 1 to 6"),
         ({"levels": [0, 1]}, PartitionError, "run from 1 to 6"),
         ({"tolerance": 0}, InputError, "tolerance is a positive"),
-        ({"max_memory": 1e5}, MemoryLimitError, "Gram matrices of 30 samples"),
+        ({"max_memory": 1e5, "route": "dense"}, MemoryLimitError, "Gram matrices of 30 samples"),
+        ({"max_memory": 1e3}, MemoryLimitError, "bases of 30 samples"),
+        ({"route": "sparse"}, InputError, "route is one of auto, dense"),
     ],
 )
 def test_bad_profile_arguments(keywords, error, match):
