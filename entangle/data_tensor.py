@@ -32,7 +32,7 @@ from entangle.axes import LabelWeights, LocalVectors
 from entangle.embedding import Embedding, local_vectors, resolve_embedding
 from entangle.errors import DegenerateStateError, InputError, PartitionError
 from entangle.gram import BATCHED_FEATURES, gram_product, row_kronecker
-from entangle.labels import as_labels, is_quantity
+from entangle.labels import as_labels, class_weights, is_quantity
 from entangle.memory import free_memory, require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_tensor, label_weights
@@ -123,6 +123,7 @@ class DataTensor:
         y: ArrayLike | Tensor,
         embedding: str | Embedding = "trigonometric",
         device: torch.device | str | None = None,
+        balanced: bool = False,
     ) -> DataTensor:
         """Build the data tensor of a classification task.
 
@@ -135,6 +136,10 @@ class DataTensor:
             weights -1 (first in sorted order) and +1; more become a label axis.
         embedding, device
             As for the class.
+        balanced
+            Give every class the same total weight, see
+            :func:`~entangle.labels.class_weights`. Default: the published raw weights, with
+            which the mean label of unequal classes adds a product state.
 
         Raises
         ------
@@ -147,15 +152,7 @@ class DataTensor:
                 f"y holds {np.unique(labels).size} distinct numbers, a quantity and no classes; "
                 "pass it as weights, for example DataTensor(X, y - y.mean())"
             )
-        classes, codes = np.unique(labels, return_inverse=True)
-        if classes.size < 2:
-            raise InputError(
-                f"labels need at least two classes, got {classes.size}; leave the labels out "
-                "(DataTensor(X)) to measure the data alone"
-            )
-        if classes.size == 2:
-            return cls(X, 2.0 * codes - 1.0, embedding, device)
-        return cls(X, np.eye(classes.size)[codes], embedding, device)
+        return cls(X, class_weights(labels, balanced), embedding, device)
 
     def reordered(self, permutation: ArrayLike) -> DataTensor:
         """Return the same tensor with its feature axes in another order.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from entangle.arrays import as_array
 from entangle.errors import InputError
 
-__all__ = ["as_labels", "is_quantity"]
+__all__ = ["as_labels", "class_weights", "is_quantity"]
 
 MOST_CLASSES = 50  # whole numbers with more distinct values are a quantity
 FEW_CLASSES = 10  # so many classes need no second row each
@@ -72,6 +72,47 @@ def as_labels(
 def is_quantity(labels: NDArray[np.generic]) -> bool:
     """Whether what :func:`as_labels` returned is a quantity, not classes."""
     return labels.dtype.kind == "f"
+
+
+def class_weights(labels: NDArray[np.generic], balanced: bool = False) -> NDArray[np.float64]:
+    r"""Weights of samples by class: the one rule of ``DataTensor.from_labels`` and ``diagnose``.
+
+    With :math:`M` samples, :math:`K` classes and :math:`n_k` samples of class k, a sample of
+    class k gets :math:`\pm 1` (raw) or :math:`\pm M / (2 n_k)` (balanced) where K = 2: minus for
+    the first class in sorted order. Of more classes it gets 1 (raw) or :math:`M / (K n_k)`
+    (balanced) in column k and 0 elsewhere.
+
+    Parameters
+    ----------
+    labels
+        Classes, shape ``(samples,)``, as :func:`as_labels` returns them.
+    balanced
+        Give every class the same total weight: two classes sum to -M/2 and +M/2, each column of
+        a label axis to M/K. Raw weights are the published ones; with two classes of unequal
+        size their mean is not 0 and adds the mean state of the data, which is close to a
+        product, to the data tensor.
+
+    Returns
+    -------
+    array
+        Shape ``(samples,)`` for two classes, else ``(samples, classes)``; equal classes get the
+        same weights either way.
+
+    Raises
+    ------
+    InputError
+        If there is only one class.
+    """
+    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if classes.size < 2:
+        raise InputError(
+            f"labels need at least two classes, got {classes.size}; leave the labels out "
+            "to measure the data alone"
+        )
+    sizes = labels.size / (classes.size * counts[codes]) if balanced else np.ones(labels.size)
+    if classes.size == 2:
+        return np.where(codes == 1, sizes, -sizes)
+    return np.eye(classes.size)[codes] * sizes[:, None]
 
 
 def _typed(labels: NDArray, name: str) -> NDArray:

@@ -3,10 +3,13 @@ import datetime
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 
 from entangle import DataTensor
 from entangle.errors import InputError
-from entangle.labels import as_labels, is_quantity
+from entangle.labels import as_labels, class_weights, is_quantity
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,31 @@ def test_a_quantity_makes_no_label_axis():
     X = np.random.default_rng(0).random((40, 3))
     with pytest.raises(InputError, match="a quantity and no classes; pass it as weights"):
         DataTensor.from_labels(X, X[:, 0])
+
+
+def test_raw_weights_of_two_classes_are_minus_and_plus_one_and_of_more_an_axis():
+    assert class_weights(np.array(["b", "a", "b"])).tolist() == [1, -1, 1]
+    assert class_weights(np.array([3, 1, 2])).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40).filter(lambda y: len(set(y)) > 1))
+def test_balanced_weights_give_every_class_the_same_total(y):
+    y = np.array(y)
+    n_classes = len(set(y.tolist()))
+    raw, balanced = class_weights(y), class_weights(y, balanced=True)
+    share = y.size / n_classes
+    expected = [-share, share] if n_classes == 2 else np.diag([share] * n_classes)
+    assert_allclose([balanced[y == c].sum(axis=0) for c in np.unique(y)], expected, atol=1e-12)
+    assert_array_equal(np.sign(balanced), np.sign(raw))
+    for c in np.unique(y):
+        assert len(np.unique(balanced[y == c], axis=0)) == 1
+
+
+def test_weights_of_equal_classes_are_the_same_either_way():
+    for y in ([0, 1, 1, 0], [0, 1, 2, 2, 1, 0]):
+        assert_allclose(class_weights(np.array(y), True), class_weights(np.array(y)), rtol=1e-15)
+
+
+def test_one_class_has_no_weights():
+    with pytest.raises(InputError, match="at least two classes, got 1"):
+        class_weights(np.zeros(3, dtype=int))
