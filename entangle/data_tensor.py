@@ -177,6 +177,50 @@ class DataTensor:
             moved.__dict__["_dense"] = self._dense.permute(*places.tolist(), *labels)
         return moved
 
+    def take(self, rows: ArrayLike) -> DataTensor:
+        """Return the tensor of some of the samples, with their weights.
+
+        Parameters
+        ----------
+        rows
+            Places of the samples, shape ``(taken,)``, whole numbers from 0 on; a place that
+            comes twice counts twice.
+
+        Returns
+        -------
+        DataTensor
+            The mean over the samples taken, with a ``log_scale`` of its own.
+
+        Raises
+        ------
+        InputError
+            If the rows are not such places.
+        DegenerateStateError
+            If all weights taken are 0.
+        """
+        places = np.asarray(rows)
+        is_list = places.ndim == 1 and places.size > 0 and places.dtype.kind in "iu"
+        if not is_list or places.min() < 0 or places.max() >= self.n_samples:
+            raise InputError(
+                f"rows are whole numbers from 0 to {self.n_samples - 1}, at least one, got "
+                f"{places.dtype} of shape {places.shape}; turn a mask into places with "
+                "np.flatnonzero"
+            )
+        taken = copy.copy(self)
+        for known in ("_dense", "_gram_total", "_dense_rounding"):
+            taken.__dict__.pop(known, None)  # of the whole
+        index = torch.from_numpy(places.astype(np.int64)).to(self.vectors.device)
+        taken.vectors = self.vectors[:, :, index]
+        weights = self.weights[index]
+        largest = float(weights.abs().max())
+        if largest == 0:
+            raise DegenerateStateError(
+                "every weight of the rows taken is 0, so their data tensor is zero; take others"
+            )
+        taken.weights = weights / largest
+        taken.log_scale = self.log_scale + math.log(largest)
+        return taken
+
     @property
     def n_samples(self) -> int:
         """Number of terms."""
@@ -287,6 +331,24 @@ class DataTensor:
         if self.is_small:
             return float(self._dense.norm()) * self._scale
         return math.sqrt(self._gram_total[0]) / self.n_samples * self._scale
+
+    @property
+    def noise_share(self) -> float:
+        r"""Share of the squared norm of D that is sampling noise; 0 for one sample.
+
+        :math:`1 - U / \lVert D \rVert^2`, where U, the mean inner product of two different
+        terms, estimates the squared norm without noise and without bias. 1 for orthogonal terms
+        of one length, 0 for equal terms; chance can bring it above 1.
+
+        Raises
+        ------
+        DegenerateStateError
+            If the samples cancel.
+        """
+        if self.is_small:
+            _ = self._dense_rounding  # refuses a tensor that is nothing but rounding
+        lengths = float((self.weights**2).sum(dim=1).mean()) * self._scale**2
+        return (lengths / self.norm**2 - 1) / max(self.n_samples - 1, 1)
 
     @property
     def _scale(self) -> float:

@@ -480,3 +480,80 @@ def test_a_dense_tensor_beyond_memory_is_refused():
 def test_one_hot_categories():
     tensor = DataTensor([[0, 1], [1, 0]], embedding=OneHot(2))
     assert_allclose(tensor.schmidt_values(Partition([0], 2)), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("y", [[0, 1, 1, 1, 0, 1, 1], ["a", "b", "c", "c", "c", "a", "c"]])
+def test_balanced_labels_are_class_means_of_equal_weight(y):
+    """D = (D_b - D_a) / 2 of the class means, or the class means over K along the label axis."""
+    X = np.random.default_rng(0).random((7, 3))
+    y = np.array(y)
+    classes = np.unique(y)
+    found = DataTensor.from_labels(X, y, balanced=True).to_dense().numpy()
+    means = [DataTensor(X[y == c]).to_dense().numpy() for c in classes]
+    expected = (means[1] - means[0]) / 2 if len(means) == 2 else np.stack(means, axis=-1) / 3
+    assert_allclose(found, expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("elements", [1, 2**16], ids=["gram", "dense"])
+@given(
+    n_labels=st.sampled_from([0, 1, 3]),
+    size=st.sampled_from([1.0, 1e250, 1e-250]),
+    rows=st.lists(st.integers(0, 8), min_size=1, max_size=12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_samples_taken_make_the_tensor_of_their_rows(elements, n_labels, size, rows, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_tensor, "DENSE_ELEMENTS", elements)
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(9, 5))
+        weights = np.abs(random_weights(rng, 9, n_labels)[1]) * size  # that cannot cancel
+        whole = DataTensor(X, weights, Polynomial(2))
+        _ = whole.norm  # known of the whole, not of the part
+        taken = whole.take(rows)
+        expected = DataTensor(X[rows], weights[rows], Polynomial(2))
+        assert taken.n_samples == len(rows)
+        assert taken.norm == pytest.approx(expected.norm, rel=1e-12)
+        assert taken.log_scale == pytest.approx(expected.log_scale, abs=1e-9)
+        assert float(taken.weights.abs().max()) == 1
+        for cut in canonical_partitions(5):
+            found = entanglement_entropy(taken, cut)
+            assert found == pytest.approx(entanglement_entropy(expected, cut), abs=1e-9)
+        assert whole.n_samples == 9
+
+
+@pytest.mark.parametrize("rows", [[], [3], [-1], [0.0], [[0, 1]], [True, False, True], 1])
+def test_rows_that_are_not_there_cannot_be_taken(rows):
+    tensor = DataTensor(np.eye(3))
+    with pytest.raises(InputError, match=r"whole numbers from 0 to 2.*flatnonzero"):
+        tensor.take(rows)
+
+
+def test_rows_without_weight_are_no_tensor():
+    with pytest.raises(DegenerateStateError, match="every weight of the rows taken is 0"):
+        DataTensor(np.eye(3), [0, 0, 1]).take([0, 1])
+
+
+@pytest.mark.parametrize("n_labels", N_LABELS.values(), ids=N_LABELS)
+@pytest.mark.parametrize("elements", [1, 2**16], ids=["gram", "dense"])
+def test_the_noise_share_is_one_less_the_mean_product_of_different_terms(
+    monkeypatch, elements, n_labels
+):
+    monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", elements)
+    rng = np.random.default_rng(8)
+    X = rng.random((6, 4))
+    given_weights, weights = random_weights(rng, 6, n_labels)
+    tensor = DataTensor(X, given_weights, Polynomial(1))
+    weights = np.reshape(weights, (6, -1))
+    terms = [dense_tensor(polynomial(X, 1)[[m]], weights[[m]]).ravel() for m in range(6)]
+    products = [terms[m] @ terms[k] for m in range(6) for k in range(6) if m != k]
+    norm = np.linalg.norm(np.mean(terms, axis=0))
+    assert tensor.noise_share == pytest.approx(1 - np.mean(products) / norm**2)
+
+
+def test_orthogonal_samples_are_all_noise_and_equal_ones_have_none():
+    rows = np.repeat(np.arange(5)[:, None], 2, axis=1)
+    assert DataTensor(rows, embedding=OneHot(5)).noise_share == pytest.approx(1)
+    assert DataTensor(np.ones((5, 3)), np.full(5, 3.0)).noise_share == pytest.approx(0, abs=1e-14)
+    assert DataTensor([[1, 2]]).noise_share == 0
+    with pytest.raises(DegenerateStateError, match="cancel"):
+        _ = DataTensor(np.ones((2, 2)), [1, -1]).noise_share
