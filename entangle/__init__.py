@@ -11,6 +11,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from entangle.convergence import Convergence as Convergence
+    from entangle.convergence import SampleCurve as SampleCurve
+    from entangle.convergence import entanglement_convergence as entanglement_convergence
     from entangle.data_tensor import DataTensor as DataTensor
     from entangle.datasets import load_dataset as load_dataset
     from entangle.diagnosis import diagnose as diagnose
@@ -26,14 +29,17 @@ if TYPE_CHECKING:
     from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
 
 _HOME = {
+    "Convergence": "convergence",
     "DataTensor": "data_tensor",
     "EntanglementProfile": "entropy",
     "FeatureRearranger": "ordering",
     "Partition": "partition",
     "Report": "report",
+    "SampleCurve": "convergence",
     "canonical_partitions": "partition",
     "correlation_affinity": "surrogate",
     "diagnose": "diagnosis",
+    "entanglement_convergence": "convergence",
     "entanglement_entropy": "entropy",
     "entanglement_profile": "entropy",
     "geometric_entanglement": "entropy",
