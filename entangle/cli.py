@@ -87,6 +87,10 @@ def diagnose(
         typer.Option(help="Map to [0, 1]: each 'feature' (tables), all features together "
                      "('global': signals, images), or 'none'.", show_default=False),
     ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Of classes: raw (each row counts the same), or balanced (each "
+                          "class does).")
+    ] = "raw",
     rows: Annotated[
         int | None, typer.Option(min=2, help="Rows to draw at random, by class.",
                                  show_default="1000, or 500 for more than 32 features")
@@ -113,10 +117,12 @@ def diagnose(
     with _workers(device) as executor:
         dataset = _loaded(data, target, impute, drop)
         report = run(
-            dataset, shape=layout, levels=wanted, theta=theta, scale=scale, n_shuffles=shuffles,
-            max_samples=rows, seed=seed, device=device, executor=executor, progress=True,
+            dataset, shape=layout, levels=wanted, theta=theta, scale=scale, weights=weights,
+            n_shuffles=shuffles, max_samples=rows, seed=seed, device=device,
+            executor=executor, progress=True,
             command=_words(data, target, shape, impute, drop, seed),
-            options=_given({"--scale": scale, "--levels": levels, "--rows": rows,
+            options=_given({"--scale": scale, "--weights": None if weights == "raw" else weights,
+                            "--levels": levels, "--rows": rows,
                             "--shuffles": None if shuffles == SHUFFLES else shuffles}),
         )  # fmt: skip
     if out is not None:

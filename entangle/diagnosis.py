@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from entangle.axes import Shape
+from entangle.convergence import FEWEST_SAMPLES, PARTS, Convergence, nested_parts
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile, entanglement_profile
-from entangle.errors import InputError
+from entangle.errors import DegenerateStateError, InputError
+from entangle.labels import is_quantity
 from entangle.memory import require_memory
 from entangle.ordering import NEAREST, mincut_order, pearson_affinity
 from entangle.parallel import map_ordered
@@ -53,7 +55,11 @@ TOP_BLOCKS = 64  # levels with more blocks than this are left out unless asked f
 ORDERING_ROWS = 5000  # rows that correlations are estimated from
 FEWEST_HELD_OUT = 8  # rows below which none are kept from the ordering to test it
 
-Task: TypeAlias = tuple[DataTensor, NDArray[np.int64]]  # what to measure, in which order
+SPLITS = 4  # of the rows into halves and quarters
+NO_LABEL = 1e-12  # a mean label that is rounding
+
+# the order to measure, and the places of the rows (default: all)
+Task: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
 
 
 def diagnose(
@@ -64,6 +70,7 @@ def diagnose(
     levels: int | Iterable[int] | None = None,
     theta: float | str = "auto",
     scale: str | None = None,
+    weights: str = "raw",
     n_shuffles: int = 20,
     max_samples: int | None = None,
     tolerance: float = 1e-4,
@@ -97,6 +104,9 @@ def diagnose(
     scale
         "feature" maps each feature to [0, 1] (the default for tables), "global" all of them
         together (the default for signals and images), "none" leaves the values.
+    weights
+        Of classes: "raw" gives every row the same (the published choice), "balanced" every
+        class, so that the mean label adds no product state.
     n_shuffles
         Number of random orders.
     max_samples
@@ -137,11 +147,14 @@ def diagnose(
     The order is found from correlations of up to 5000 rows, without the target. An order can
     fit the noise of the rows it was found on, so a second one is found without half of the rows
     drawn and tested on those; only a gain that shows there too makes a verdict.
+
+    The intervals in the number of rows are for rows drawn anew from the same source with the
+    same class shares, see :func:`~entangle.convergence.entanglement_convergence`.
     """
     data = as_dataset(X, y, name)
     layout = checked_layout(data, shape)
     random_orders = _random_orders(data, n_shuffles, seed)
-    drawn = _draw(data, theta, scale, max_samples, seed, device)
+    drawn = _draw(data, theta, scale, weights, max_samples, seed, device)
     ordering_rows = stratified_rows(data.y, data.n_samples, ORDERING_ROWS, seed)
     order_from = partial(_order_from, data, layout, seed)
     affinity, permutation = order_from(ordering_rows)
@@ -149,14 +162,16 @@ def diagnose(
     _require_room(tensor, tree, executor)
     _ = tensor.norm  # once, for all orders
     given = np.arange(data.n_features)
-    tasks = [(tensor, order) for order in (given, permutation, *random_orders)]
+    tasks: list[Task] = [(order, None) for order in (given, permutation, *random_orders)]
     if len(drawn.rows) >= FEWEST_HELD_OUT:
-        labels = None if data.y is None else data.y[drawn.rows]
-        kept = stratified_rows(labels, len(drawn.rows), len(drawn.rows) // 2, seed + 1)
+        kept = stratified_rows(drawn.y, len(drawn.rows), len(drawn.rows) // 2, seed + 1)
         _, apart = order_from(np.setdiff1d(ordering_rows, drawn.rows[kept]))
-        tasks += [(drawn.tensor(kept), order) for order in (given, apart)]
+        tasks += [(order, kept) for order in (given, apart)]
+    n_tasks = len(tasks)
+    tasks += [(given, part) for part in drawn.parts(seed + 2)]
     chosen = _top_levels(tree) if levels is None else levels
-    profiles = _mapped(partial(_profile, layout, chosen, tolerance), tasks, executor, progress)
+    measure = partial(_profile, tensor, layout, chosen, tolerance)
+    profiles = _mapped(measure, tasks, n_tasks, executor, progress)
     random = profiles[2 : 2 + n_shuffles]
     return Report(
         dataset={
@@ -170,15 +185,18 @@ def diagnose(
         reordered=profiles[1],
         shuffled=np.array([list(profile.by_level().values()) for profile in random]),
         shuffled_mean=np.array([profile.mean for profile in random]),
-        held_out=tuple(profile.mean for profile in profiles[2 + n_shuffles :]),
+        held_out=tuple(profile.mean for profile in profiles[2 + n_shuffles : n_tasks]),
         surrogate=_surrogates(affinity, tree, permutation, profiles[0]),
         error_bound=float(max(profile.error_bound.max() for profile in profiles)),
+        convergence=_convergence(tensor, profiles, n_tasks),
         permutation=permutation,
         settings={
             "theta": drawn.theta,
             "seed": seed,
             "n_samples_used": len(drawn.rows),
             "weights": drawn.described,
+            "class_shares": drawn.class_shares(),
+            "mean_label_share": drawn.mean_label_share(tensor),
             "scale": drawn.scale,
             "levels": sorted(profiles[0].by_level()),
             "tolerance_nats": tolerance,
@@ -197,23 +215,56 @@ class _Drawn:
 
     rows: NDArray[np.int64]
     values: torch.Tensor
+    y: NDArray[Any] | None
     weights: NDArray[np.float64] | None
     described: str
     theta: float
     scale: str
     device: torch.device | str | None
 
-    def tensor(self, kept: NDArray[np.int64] | None = None) -> DataTensor:
-        """Build the data tensor of these rows, or of those at the places ``kept``."""
-        places = np.arange(len(self.rows)) if kept is None else kept
-        weights = None if self.weights is None else self.weights[places]
-        return DataTensor(self.values[places], weights, Trigonometric(self.theta), self.device)
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """Labels, unless they are a quantity."""
+        return None if self.y is None or is_quantity(self.y) else self.y
+
+    def tensor(self) -> DataTensor:
+        """Build the data tensor of these rows."""
+        return DataTensor(self.values, self.weights, Trigonometric(self.theta), self.device)
+
+    def parts(self, seed: int) -> list[NDArray[np.int64]]:
+        """Places of halves and quarters, none if there are too few rows."""
+        if len(self.rows) < FEWEST_SAMPLES:
+            return []
+        return nested_parts(len(self.rows), self.classes, SPLITS, seed)
+
+    def class_shares(self) -> dict[str, float] | None:
+        """Share of the rows that each class has, in sorted order."""
+        if self.classes is None:
+            return None
+        classes, counts = np.unique(self.classes, return_counts=True)
+        shares = counts / counts.sum()
+        return dict(zip(map(str, classes.tolist()), shares.tolist(), strict=True))
+
+    def mean_label_share(self, tensor: DataTensor) -> float | None:
+        """Squared norm of the mean label times the mean state, over that of the tensor.
+
+        With y = mean(y) + (y - mean(y)) the data tensor is this term, which is close to a
+        product, and the rest. Only for two classes.
+        """
+        if self.classes is None or self.weights is None or self.weights.ndim > 1:
+            return None
+        mean_label = float(self.weights.mean())
+        if abs(mean_label) < NO_LABEL:
+            return 0.0
+        state = DataTensor(self.values, None, tensor.embedding, self.device)
+        return (mean_label * state.norm / tensor.norm) ** 2
 
 
 def _draw(
     data: Dataset,
     theta: float | str,
     scale: str | None,
+    weighting: str,
     max_samples: int | None,
     seed: int,
     device: torch.device | str | None,
@@ -221,8 +272,10 @@ def _draw(
     how = scale or ("feature" if data.kind == "table" else "global")
     rows = stratified_rows(data.y, data.n_samples, rows_wanted(data, max_samples), seed)
     values = torch.from_numpy(scaled(data.X, rows, how))
-    weights, described = sample_weights(data.y if data.y is None else data.y[rows])
-    return _Drawn(rows, values, weights, described, angle_of(theta, values, seed), how, device)
+    labels = None if data.y is None else data.y[rows]
+    weights, described = sample_weights(labels, weighting)
+    angle = angle_of(theta, values, seed)
+    return _Drawn(rows, values, labels, weights, described, angle, how, device)
 
 
 def _order_from(
@@ -270,22 +323,43 @@ def _sparse_note(affinity: Any) -> list[str]:
 def _mapped(
     measure: Callable[[Task], EntanglementProfile],
     tasks: list[Task],
+    n_needed: int,
     executor: Executor | None,
     progress: bool,
 ) -> list[EntanglementProfile]:
+    """Profiles of all tasks, or of those needed if a later one has samples that cancel."""
     profiles = []
     with progress_bar("feature orders", len(tasks), progress) as advance:
-        for profile in map_ordered(measure, tasks, executor):
-            profiles.append(profile)
-            advance(1)
+        try:
+            for profile in map_ordered(measure, tasks, executor):
+                profiles.append(profile)
+                advance(1)
+        except DegenerateStateError:
+            if len(profiles) < n_needed:
+                raise
     return profiles
 
 
 def _profile(
-    shape: tuple[int, ...], levels: int | Iterable[int], tolerance: float, task: Task
+    tensor: DataTensor,
+    shape: tuple[int, ...],
+    levels: int | Iterable[int],
+    tolerance: float,
+    task: Task,
 ) -> EntanglementProfile:
-    tensor, permutation = task
-    return entanglement_profile(tensor.reordered(permutation), shape, levels, tolerance)
+    permutation, places = task
+    part = tensor if places is None else tensor.take(places)
+    return entanglement_profile(part.reordered(permutation), shape, levels, tolerance)
+
+
+def _convergence(
+    tensor: DataTensor, profiles: list[EntanglementProfile], n_tasks: int
+) -> Convergence | None:
+    """Convergence of the given order, if every part of the rows could be measured."""
+    parts = profiles[n_tasks:]
+    if len(parts) < SPLITS * PARTS:
+        return None
+    return Convergence.from_profiles(tensor, [profiles[0], *parts])
 
 
 def _top_levels(tree: CanonicalTree) -> list[int]:

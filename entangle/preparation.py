@@ -19,7 +19,7 @@ from entangle.datasets.completion import complete
 from entangle.datasets.dataset import Draft, numbered_names
 from entangle.embedding import auto_theta
 from entangle.errors import InputError, PartitionError
-from entangle.labels import as_labels, is_quantity
+from entangle.labels import as_labels, class_weights, is_quantity
 from entangle.partition import as_shape
 from entangle.samples import as_sample_matrix, check_finite
 
@@ -159,18 +159,39 @@ def angle_of(theta: float | str, samples: torch.Tensor, seed: int) -> float:
         raise InputError(f"theta is a positive number or 'auto', got {theta!r}") from None
 
 
-def sample_weights(y: NDArray[Any] | None) -> tuple[NDArray[np.float64] | None, str]:
-    """Weights of the samples and what they are called."""
-    if y is None:
-        return None, "all 1 (no target)"
-    if is_quantity(y):
-        spread = y.std()
-        if spread == 0:
-            raise InputError("the target is constant; leave it out to measure the data alone")
-        return np.asarray((y - y.mean()) / spread, dtype=np.float64), "standard score of the target"
-    classes, codes = np.unique(y, return_inverse=True)
-    if classes.size < 2:
+def sample_weights(
+    y: NDArray[Any] | None, weighting: str = "raw"
+) -> tuple[NDArray[np.float64] | None, str]:
+    """Weights of the samples and what they are called.
+
+    Parameters
+    ----------
+    y
+        Labels as :func:`~entangle.labels.as_labels` returns them, or none.
+    weighting
+        "raw" or "balanced", see :func:`~entangle.labels.class_weights`.
+
+    Raises
+    ------
+    InputError
+        If the labels hold nothing to tell apart, or balance is asked for without classes.
+    """
+    if weighting not in ("raw", "balanced"):
+        raise InputError(f"weights are 'raw' or 'balanced', got {weighting!r}")
+    if y is None or is_quantity(y):
+        what = "there is no target" if y is None else "the target is a quantity"
+        if weighting == "balanced":
+            raise InputError(f"balanced weights need classes and {what}; leave the weights raw")
+        return (None, "all 1 (no target)") if y is None else _standard_score(y)
+    n_classes = np.unique(y).size
+    if n_classes < 2:
         raise InputError("the rows drawn hold a single class; draw more rows (max_samples, --rows)")
-    if classes.size == 2:
-        return np.where(codes == 1, 1.0, -1.0), "-1 and +1 by class"
-    return np.eye(classes.size)[codes], f"label axis of {classes.size} classes"
+    kind = "-1 and +1 by class" if n_classes == 2 else f"label axis of {n_classes} classes"
+    return class_weights(y, weighting == "balanced"), f"{kind} ({weighting})"
+
+
+def _standard_score(y: NDArray[Any]) -> tuple[NDArray[np.float64], str]:
+    spread = y.std()
+    if spread == 0:
+        raise InputError("the target is constant; leave it out to measure the data alone")
+    return np.asarray((y - y.mean()) / spread, dtype=np.float64), "standard score of the target"

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entangle.convergence import MOST_NOISE, Convergence
 from entangle.entropy import EntanglementProfile
 
 __all__ = ["Report"]
 
-SCHEMA = 1
+SCHEMA = 2  # since 1: convergence, class_shares, mean_label_share, (raw) in weights
 RELATIVE_ERROR = 0.1  # of the tensor that the width bound allows
 SATURATION = 0.8  # share of ln(samples) above which the sample size sets the entropy
 WORTHWHILE = 0.05  # relative change of the mean entanglement that is worth a word
@@ -47,11 +48,17 @@ class Report:
     permutation
         Best order found: ``X[:, permutation]``.
     settings
-        What was used: ``theta``, ``seed``, ``n_samples_used``, ``weights``, ``scale``, ...
+        What was used: ``theta``, ``seed``, ``n_samples_used``, ``weights``, ``scale``, ...;
+        ``class_shares`` of the rows used, and for two classes ``mean_label_share``, the squared
+        norm of the mean label times the mean state of the data over that of the data tensor (0 for
+        balanced weights).
     notes
         What was done to the data, one sentence each.
     error_bound
-        Largest error bound of all entropies above, in nats.
+        Largest error bound of all entropies, in nats.
+    convergence
+        How the entropies of the given order depend on the number of rows; ``None`` if there were
+        fewer than 16, or if those of a half or quarter cancel.
     command, options
         Words that name the data on the command line, and the other options of
         ``entangle diagnose``, to build the next command from.
@@ -67,21 +74,40 @@ class Report:
     error_bound: float
     permutation: NDArray[np.int64]
     settings: Mapping[str, Any]
+    convergence: Convergence | None = None
     notes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
     @property
     def p_value(self) -> float:
-        """Share of orders, the given one and the random ones, at or below the given one."""
-        below = int((self.shuffled_mean <= self.original.mean).sum())
+        """Share of orders, the given one and the random ones, at or below the given one.
+
+        An order that is above it by no more than the error bound counts as equal.
+        """
+        below = int((self.shuffled_mean <= self.original.mean + self.error_bound).sum())
         return (1 + below) / (1 + self.shuffled_mean.size)
 
     @property
     def is_saturated(self) -> bool:
-        """Whether the number of rows, not the data, sets the entropy of some cut."""
+        """Whether the number of rows, not the data, sets the entropy of some cut or level.
+
+        An entropy is near ln(rows), or still grows with ln(rows) when the rows double.
+        """
+        return bool(self._saturation)
+
+    @property
+    def _saturation(self) -> str:
+        """What shows that the number of rows sets the entropies; empty if nothing does."""
         most = math.log(self.settings["n_samples_used"])
-        return bool(self.original.entropy.max() > SATURATION * most)
+        if self.original.entropy.max() > SATURATION * most:
+            return "the entropies are near ln(rows)"
+        grows = self.convergence is not None and self.convergence.is_saturated
+        return "the entropies grow with ln(rows)" if grows else ""
+
+    @property
+    def _is_noise(self) -> bool:
+        return self.convergence is not None and self.convergence.mean.is_noise
 
     @property
     def is_worthwhile(self) -> bool:
@@ -105,8 +131,8 @@ class Report:
         below = 100 * _share(random - given, random)
         if self.is_saturated:
             return (
-                "Undecided: the entropies are near ln(rows), so the number of rows sets them and "
-                "not the data; use more rows or a smaller theta."
+                f"Undecided: {self._saturation}, so the number of rows sets them and not the data; "
+                "use more rows or a smaller theta."
             )
         if random < HARDLY_ANY:
             return (
@@ -148,8 +174,13 @@ class Report:
         if self.is_worthwhile and not self.is_saturated:
             name = str(self.dataset["name"]).rsplit("/", 1)[-1]
             return f"entangle reorder {words} -o {shlex.quote(f'{name}_reordered.csv')}"
+        used, theta = self.settings["n_samples_used"], self.settings["theta"]
+        more = min(4 * used, self.dataset["n_samples"])
+        if (self.is_saturated or self._is_noise) and more > used:
+            words = shlex.join([*self.command, *_without("--rows", self.options)])
+            return f"entangle diagnose {words} --rows {more} --theta {theta:.4g}"
         words = shlex.join([*self.command, *self.options])
-        return f"entangle diagnose {words} --theta {self.settings['theta'] / 2:.2g}"
+        return f"entangle diagnose {words} --theta {theta / 2:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, text, lists and dictionaries; entropies in nats."""
@@ -170,6 +201,7 @@ class Report:
                 },
                 "error_bound": self.error_bound,
             },
+            "convergence": None if self.convergence is None else self.convergence.to_dict(),
             "held_out_nats": dict(zip(("original", "reordered"), self.held_out, strict=False)),
             "surrogate": dict(self.surrogate),
             "width": {
@@ -196,6 +228,7 @@ class Report:
             f"({layout}){classes}",
             f"used: {settings['n_samples_used']} rows, theta {settings['theta']:.4g}, weights "
             f"{settings['weights']}, scale {settings['scale']}, seed {settings['seed']}",
+            *self._classes_line(),
             *(f"note: {note}" for note in self.notes),
             "",
             *self._table(),
@@ -203,6 +236,7 @@ class Report:
             f"p-value of the given order against {self.shuffled_mean.size} random orders: "
             f"{self.p_value:.3f}; entropies in nats, error below {self.error_bound:.1g}",
             *self._held_out_line(),
+            *self._rows_lines(),
             f"width: a local network (tree) narrower than "
             f"{self.original.minimal_width(RELATIVE_ERROR)} as given, "
             f"{self.reordered.minimal_width(RELATIVE_ERROR)} rearranged, misses the data tensor "
@@ -221,6 +255,46 @@ class Report:
             f"held out: an order found without these rows gives them {best:.4f} nats, against "
             f"{given:.4f} as given ({100 * self.held_out_gain:+.0f} % gain)"
         ]
+
+    def _classes_line(self) -> list[str]:
+        """Shares of two classes, which raw weights carry into the data tensor."""
+        shares, mean_label = self.settings["class_shares"], self.settings["mean_label_share"]
+        if mean_label is None:
+            return []
+        first, second = (f"{100 * share:.1f} %" for share in shares.values())
+        return [
+            f"classes: {first} and {second} of these rows; their mean label, nearly a product "
+            f"state, is {100 * mean_label:.1f} % of the squared norm"
+        ]
+
+    def _rows_lines(self) -> list[str]:
+        """Interval and limit in the number of rows, or why there is none."""
+        found = self.convergence
+        if found is None:
+            return [
+                "rows: no interval; too few rows, or rows that cancel, in their halves and quarters"
+            ]
+        curve, rows = found.mean, found.n_samples
+        share = min(100.0, 100 * found.noise_share)
+        noise = f"sampling noise holds {share:.0f} % of the tensor"
+        if self.is_saturated:
+            return [f"rows: no interval; {self._saturation}"]
+        if self._is_noise:
+            return [f"rows: no interval; {noise}, and the entropies are those of the noise"]
+        low, high = curve.interval
+        here = (
+            f"rows: mean {curve.whole:.4f} at {rows} rows (95 % interval {low:.4f} to {high:.4f})"
+        )
+        limits = curve.extrapolated_interval
+        if limits is not None:
+            return [
+                f"{here}, {curve.extrapolated:.4f} with ever more rows ({limits[0]:.4f} to "
+                f"{limits[1]:.4f})"
+            ]
+        reason = "halves and quarters do not follow 1/rows"
+        if found.noise_share >= MOST_NOISE:
+            reason = noise
+        return [f"{here}; not extrapolated: {reason}"]
 
     def _table(self) -> list[str]:
         rows: list[tuple[str, ...]] = [
@@ -246,6 +320,14 @@ class Report:
             )
             for row in rows
         ]
+
+
+def _without(option: str, words: tuple[str, ...]) -> list[str]:
+    """Leave out an option and its value."""
+    if option not in words:
+        return list(words)
+    place = words.index(option)
+    return [*words[:place], *words[place + 2 :]]
 
 
 def _share(part: float, whole: float) -> float:

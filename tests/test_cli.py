@@ -80,6 +80,18 @@ def test_diagnose_as_json_is_json_alone(entangle):
     assert list(report["entanglement_nats"]["original"]["by_level"]) == ["1", "2"]
 
 
+def test_balanced_weights_are_said_and_kept_in_the_next_command(entangle):
+    code, out, _ = entangle("diagnose", "breast_cancer", *QUICK, "--weights", "balanced")
+    assert code == 0
+    assert "weights -1 and +1 by class (balanced)" in out
+    options = ["--weights", "balanced", "--levels", "1", "--rows", "16", "--json"]
+    report = json.loads(entangle("diagnose", "iris", *options)[1])
+    assert report["settings"]["weights"] == "label axis of 3 classes (balanced)"
+    assert report["next_command"].startswith("entangle diagnose iris --weights balanced --levels 1")
+    code, _, err = entangle("diagnose", "wine", *QUICK, "--weights", "even")
+    assert (code, err) == (1, "entangle: weights are 'raw' or 'balanced', got 'even'\n")
+
+
 def test_a_report_folder_holds_four_files_and_is_not_overwritten(entangle, tmp_path):
     folder = tmp_path / "new" / "report"
     code, out, _ = entangle("diagnose", "wine", *QUICK, "--out", folder)
@@ -170,7 +182,7 @@ def test_the_next_command_runs(entangle, tmp_path, monkeypatch):
     frame = pd.DataFrame(X, columns=[f"f {n}" for n in range(16)])
     frame.insert(3, "noise", rng.normal(size=200))
     frame.loc[5, "f 2"] = np.nan
-    frame["the kind"] = rng.integers(0, 2, 200)
+    frame["the kind"] = (X.mean(axis=1) > 0).astype(int)
     (tmp_path / "sub").mkdir()
     frame.to_csv(tmp_path / "sub" / "my data.csv", index=False)
     monkeypatch.chdir(tmp_path)

@@ -17,14 +17,16 @@ from entangle import (
     canonical_partitions,
     correlation_affinity,
     diagnose,
+    entanglement_convergence,
     entanglement_profile,
     load_dataset,
     surrogate_entanglement,
 )
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile
-from entangle.errors import InputError, MemoryLimitError, PartitionError
+from entangle.errors import DegenerateStateError, InputError, MemoryLimitError, PartitionError
 from entangle.preparation import sample_weights, scaled, stratified_rows
+from tests.oracles import dense_tensor, trigonometric
 
 
 def chain(n_samples=300, n_features=32, rho=0.9, seed=0):
@@ -77,7 +79,7 @@ def test_the_surrogates_are_means_over_the_cuts(report):
 
 def test_the_dictionary_has_every_field_and_is_json(report):
     found = json.loads(json.dumps(report.to_dict()))
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["dataset"] == {
         "name": "data", "n_samples": 569, "n_features": 30, "n_classes": 2, "shape": [30],
     }  # fmt: skip
@@ -93,7 +95,11 @@ def test_the_dictionary_has_every_field_and_is_json(report):
     assert sorted(found["permutation"]) == list(range(30))
     assert found["settings"].keys() >= {"theta", "seed", "n_samples_used", "weights"}
     assert found["settings"]["n_samples_used"] == 120
-    assert found["settings"]["weights"] == "-1 and +1 by class"
+    assert found["settings"]["weights"] == "-1 and +1 by class (raw)"
+    assert found["settings"]["class_shares"] == pytest.approx({"0": 45 / 120, "1": 75 / 120})
+    assert found["convergence"] == json.loads(json.dumps(report.convergence.to_dict()))
+    assert found["convergence"]["mean"]["entropy_nats"][0] == entropies["original"]["mean"]
+    assert list(found["convergence"]["by_level"]) == ["1", "2", "3", "4"]
     assert found["verdict"] == report.verdict
 
 
@@ -200,6 +206,135 @@ def test_entropies_set_by_the_number_of_rows_are_called_so():
     assert words == "entangle diagnose noise.csv --theta 0.23"
 
 
+def test_the_convergence_is_that_of_the_rows_drawn(report):
+    """Rebuilt from public pieces."""
+    data = load_breast_cancer()
+    rows = stratified_rows(data.target, 569, 120, seed=3)
+    X = scaled(data.data, rows, "feature")
+    y = data.target[rows]
+    tensor = DataTensor.from_labels(X, y, Trigonometric(report.settings["theta"]))
+    expected = entanglement_convergence(tensor, levels=4, strata=y, n_splits=4, seed=5)
+    found = report.convergence
+    assert found.n_splits == 4
+    assert found.noise_share == pytest.approx(expected.noise_share)
+    assert_allclose(found.mean.halves, expected.mean.halves, atol=2e-4)
+    assert_allclose(found.by_level[2].quarters, expected.by_level[2].quarters, atol=2e-4)
+
+
+def test_rows_are_said_to_suffice_or_not(report):
+    def line(**changes):
+        text = dataclasses.replace(report, **changes).to_text()
+        return next(line for line in text.splitlines() if line.startswith("rows: "))
+
+    curve = report.convergence.mean
+    low, high = curve.interval
+    given = (
+        f"rows: mean {report.original.mean:.4f} at 120 rows (95 % interval {low:.4f} to {high:.4f})"
+    )
+    low, high = curve.extrapolated_interval
+    limit = f"{curve.extrapolated:.4f} with ever more rows"
+    assert line() == f"{given}, {limit} ({low:.4f} to {high:.4f})"
+
+    def case(**changes):
+        mean = dataclasses.replace(curve, **changes)
+        return dataclasses.replace(report.convergence, mean=mean)
+
+    noise = case(noise_share=0.3)
+    assert line(convergence=noise) == (
+        f"{given}; not extrapolated: sampling noise holds 30 % of the tensor"
+    )
+    other_law = case(quarters=curve.quarters + 1)
+    assert line(convergence=other_law) == (
+        f"{given}; not extrapolated: halves and quarters do not follow 1/rows"
+    )
+    most = case(noise_share=1.6)
+    assert line(convergence=most) == (
+        "rows: no interval; sampling noise holds 100 % of the tensor, and the entropies are those "
+        "of the noise"
+    )
+    verdict = dataclasses.replace(report, convergence=case(halves=curve.halves - 1)).verdict
+    assert verdict.startswith("Undecided: the entropies grow with ln(rows), so the number")
+    growing = case(halves=curve.halves - 1, quarters=curve.quarters - 2)
+    assert line(convergence=growing) == "rows: no interval; the entropies grow with ln(rows)"
+    assert "too few rows" in line(convergence=None)
+
+
+def test_labels_without_a_pattern_are_noise_and_need_more_rows():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((300, 10)), np.arange(300) % 2
+    report = diagnose(X, y, theta=0.3, n_shuffles=3, max_samples=100)
+    assert not report.is_saturated
+    assert report.convergence.mean.is_noise
+    assert "the entropies are those of the noise" in report.to_text()
+    words = dataclasses.replace(report, command=("noise.csv",)).next_command
+    assert words == "entangle diagnose noise.csv --rows 300 --theta 0.3"
+
+
+def test_few_rows_or_rows_that_cancel_in_parts_have_no_convergence(monkeypatch):
+    assert diagnose(chain(15, 4), n_shuffles=1).convergence is None
+    assert diagnose(chain(15, 4), n_shuffles=1).to_dict()["convergence"] is None
+    assert diagnose(chain(16, 4), n_shuffles=1).convergence is not None
+    take = DataTensor.take
+
+    def cancelled(tensor, rows):
+        if len(rows) <= 10:
+            raise DegenerateStateError("cancel")
+        return take(tensor, rows)
+
+    monkeypatch.setattr(DataTensor, "take", cancelled)
+    report = diagnose(chain(40, 4), n_shuffles=2)
+    assert report.convergence is None
+    assert len(report.held_out) == 2
+    with pytest.raises(DegenerateStateError):
+        diagnose(chain(20, 4), n_shuffles=2)  # the rows held out cancel
+
+
+def test_balanced_weights_give_every_class_the_same_say():
+    data = load_breast_cancer()
+    found = diagnose(
+        data.data, data.target, weights="balanced", max_samples=100, n_shuffles=1, levels=2
+    )
+    rows = stratified_rows(data.target, 569, 100, seed=0)
+    tensor = DataTensor.from_labels(
+        scaled(data.data, rows, "feature"), data.target[rows],
+        Trigonometric(found.settings["theta"]), balanced=True,
+    )  # fmt: skip
+    expected = entanglement_profile(tensor, levels=2).entropy
+    assert_allclose(found.original.entropy, expected, atol=1e-4)
+    assert found.settings["weights"] == "-1 and +1 by class (balanced)"
+    assert found.settings["mean_label_share"] == 0
+    assert "weights -1 and +1 by class (balanced)" in found.to_text()
+    assert "is 0.0 % of the squared norm" in found.to_text()
+
+
+def test_the_mean_label_share_is_that_of_its_term():
+    """D = mean(y) mean(phi) + mean((y - mean(y)) phi), dense."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((40, 6)), (np.arange(40) < 10).astype(int)
+    report = diagnose(X, y, theta=0.3, scale="none", n_shuffles=1)
+    phi = trigonometric(X, 0.3)
+    term = -0.5 * dense_tensor(phi, np.ones(40))
+    rest = dense_tensor(phi, 2 * y - 1 + 0.5)
+    share = (term**2).sum() / ((term + rest) ** 2).sum()
+    assert report.settings["mean_label_share"] == pytest.approx(share)
+    line = f"their mean label, nearly a product state, is {100 * share:.1f} % of the squared norm"
+    assert f"classes: 75.0 % and 25.0 % of these rows; {line}" in report.to_text()
+    X, y = load_iris(return_X_y=True)
+    several = diagnose(X, y, n_shuffles=1)
+    assert several.settings["mean_label_share"] is None
+    assert several.settings["class_shares"] == pytest.approx({"0": 1 / 3, "1": 1 / 3, "2": 1 / 3})
+    assert "classes: " not in several.to_text()
+
+
+def test_orders_that_cannot_be_told_apart_count_as_equal(report):
+    X = np.repeat(np.random.default_rng(0).random((40, 1)), 20, axis=1)
+    assert diagnose(X, n_shuffles=19).p_value == 1  # equal columns
+    close = np.full(19, report.original.mean + 5e-5)
+    moved = dataclasses.replace(report, shuffled_mean=close, error_bound=1e-4)
+    assert moved.p_value == 1
+    assert dataclasses.replace(moved, error_bound=1e-5).p_value == pytest.approx(1 / 20)
+
+
 def make_profile(mean):
     return EntanglementProfile(
         partitions=tuple(canonical_partitions(2)), levels=np.array([1]),
@@ -230,12 +365,20 @@ def test_names_with_spaces_are_quoted_in_the_next_command(report):
     kept = dataclasses.replace(moved, held_out=())
     assert kept.next_command == f"entangle diagnose {words} --theta {theta}"
     few = {**moved.settings, "n_samples_used": 1}
-    assert dataclasses.replace(moved, settings=few).next_command == kept.next_command
+    options = ("--levels", "1", "--rows", "1", "--shuffles", "3")
+    more = dataclasses.replace(moved, settings=few, options=options)
+    theta = f"{report.settings['theta']:.4g}"
+    assert more.next_command == (
+        f"entangle diagnose {words} --levels 1 --shuffles 3 --rows 4 --theta {theta}"
+    )
+    all_used = dataclasses.replace(more, dataset={**moved.dataset, "n_samples": 1})
+    halved = f"{report.settings['theta'] / 2:.2g}"
+    assert all_used.next_command.endswith(f"--rows 1 --shuffles 3 --theta {halved}")
 
 
 def test_more_classes_become_a_label_axis_and_quantities_a_score():
     X, y = load_iris(return_X_y=True)
-    assert diagnose(X, y, n_shuffles=1).settings["weights"] == "label axis of 3 classes"
+    assert diagnose(X, y, n_shuffles=1).settings["weights"] == "label axis of 3 classes (raw)"
     assert diagnose(X, y.astype(float), n_shuffles=1).settings["weights"].startswith("label axis")
     assert diagnose(X, X[:, 0] * 1.7, n_shuffles=1).settings["weights"].startswith("standard")
     assert diagnose(X, n_shuffles=1).settings["weights"] == "all 1 (no target)"
@@ -319,6 +462,9 @@ LABELS = np.arange(12) % 2
         ((X, LABELS), {"theta": "wide"}, InputError, "positive number or 'auto'"),
         ((X, LABELS), {"theta": -1}, InputError, "positive finite"),
         ((X, LABELS), {"scale": "row"}, InputError, "'feature', 'global' or 'none'"),
+        ((X, LABELS), {"weights": "even"}, InputError, "'raw' or 'balanced', got 'even'"),
+        ((X,), {"weights": "balanced"}, InputError, "need classes and there is no target"),
+        ((X, X[:, 0]), {"weights": "balanced"}, InputError, "the target is a quantity"),
         ((X, LABELS), {"n_shuffles": 0}, InputError, "at least 1"),
         ((X, LABELS), {"max_samples": 1}, InputError, "at least 2"),
         ((X, np.repeat([0, 1, 2], [10, 1, 1])), {"max_samples": 2}, InputError, "draw more rows"),
