@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from entangle.convergence import Convergence as Convergence
-    from entangle.convergence import SampleCurve as SampleCurve
     from entangle.convergence import entanglement_convergence as entanglement_convergence
     from entangle.data_tensor import DataTensor as DataTensor
     from entangle.datasets import load_dataset as load_dataset
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from entangle.partition import Partition as Partition
     from entangle.partition import canonical_partitions as canonical_partitions
     from entangle.report import Report as Report
+    from entangle.sample_curve import SampleCurve as SampleCurve
     from entangle.surrogate import correlation_affinity as correlation_affinity
     from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
 
@@ -35,7 +35,7 @@ _HOME = {
     "FeatureRearranger": "ordering",
     "Partition": "partition",
     "Report": "report",
-    "SampleCurve": "convergence",
+    "SampleCurve": "sample_curve",
     "canonical_partitions": "partition",
     "correlation_affinity": "surrogate",
     "diagnose": "diagnosis",

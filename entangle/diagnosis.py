@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,24 +22,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from entangle.axes import Shape
-from entangle.convergence import FEWEST_SAMPLES, PARTS, Convergence, nested_parts
+from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
-from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError
-from entangle.labels import is_quantity
 from entangle.memory import require_memory
 from entangle.ordering import NEAREST, mincut_order, pearson_affinity
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
 from entangle.preparation import (
-    angle_of,
+    Drawn,
     as_dataset,
     checked_layout,
-    rows_wanted,
-    sample_weights,
-    scaled,
+    drawn_rows,
     stratified_rows,
 )
 from entangle.progress import progress_bar
@@ -56,7 +51,6 @@ ORDERING_ROWS = 5000  # rows that correlations are estimated from
 FEWEST_HELD_OUT = 8  # rows below which none are kept from the ordering to test it
 
 SPLITS = 4  # of the rows into halves and quarters
-NO_LABEL = 1e-12  # a mean label that is rounding
 
 # the order to measure, and the places of the rows (default: all)
 Task: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
@@ -154,7 +148,7 @@ def diagnose(
     data = as_dataset(X, y, name)
     layout = checked_layout(data, shape)
     random_orders = _random_orders(data, n_shuffles, seed)
-    drawn = _draw(data, theta, scale, weights, max_samples, seed, device)
+    drawn = drawn_rows(data, theta, scale, weights, max_samples, seed, device)
     ordering_rows = stratified_rows(data.y, data.n_samples, ORDERING_ROWS, seed)
     order_from = partial(_order_from, data, layout, seed)
     affinity, permutation = order_from(ordering_rows)
@@ -168,7 +162,7 @@ def diagnose(
         _, apart = order_from(np.setdiff1d(ordering_rows, drawn.rows[kept]))
         tasks += [(order, kept) for order in (given, apart)]
     n_tasks = len(tasks)
-    tasks += [(given, part) for part in drawn.parts(seed + 2)]
+    tasks += [(given, part) for part in drawn.parts(SPLITS, seed + 2)]
     chosen = _top_levels(tree) if levels is None else levels
     measure = partial(_profile, tensor, layout, chosen, tolerance)
     profiles = _mapped(measure, tasks, n_tasks, executor, progress)
@@ -209,75 +203,6 @@ def diagnose(
     )
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Rows of a data set, scaled and weighted, ready to measure."""
-
-    rows: NDArray[np.int64]
-    values: torch.Tensor
-    y: NDArray[Any] | None
-    weights: NDArray[np.float64] | None
-    described: str
-    theta: float
-    scale: str
-    device: torch.device | str | None
-
-    @property
-    def classes(self) -> NDArray[Any] | None:
-        """Labels, unless they are a quantity."""
-        return None if self.y is None or is_quantity(self.y) else self.y
-
-    def tensor(self) -> DataTensor:
-        """Build the data tensor of these rows."""
-        return DataTensor(self.values, self.weights, Trigonometric(self.theta), self.device)
-
-    def parts(self, seed: int) -> list[NDArray[np.int64]]:
-        """Places of halves and quarters, none if there are too few rows."""
-        if len(self.rows) < FEWEST_SAMPLES:
-            return []
-        return nested_parts(len(self.rows), self.classes, SPLITS, seed)
-
-    def class_shares(self) -> dict[str, float] | None:
-        """Share of the rows that each class has, in sorted order."""
-        if self.classes is None:
-            return None
-        classes, counts = np.unique(self.classes, return_counts=True)
-        shares = counts / counts.sum()
-        return dict(zip(map(str, classes.tolist()), shares.tolist(), strict=True))
-
-    def mean_label_share(self, tensor: DataTensor) -> float | None:
-        """Squared norm of the mean label times the mean state, over that of the tensor.
-
-        With y = mean(y) + (y - mean(y)) the data tensor is this term, which is close to a
-        product, and the rest. Only for two classes.
-        """
-        if self.classes is None or self.weights is None or self.weights.ndim > 1:
-            return None
-        mean_label = float(self.weights.mean())
-        if abs(mean_label) < NO_LABEL:
-            return 0.0
-        state = DataTensor(self.values, None, tensor.embedding, self.device)
-        return (mean_label * state.norm / tensor.norm) ** 2
-
-
-def _draw(
-    data: Dataset,
-    theta: float | str,
-    scale: str | None,
-    weighting: str,
-    max_samples: int | None,
-    seed: int,
-    device: torch.device | str | None,
-) -> _Drawn:
-    how = scale or ("feature" if data.kind == "table" else "global")
-    rows = stratified_rows(data.y, data.n_samples, rows_wanted(data, max_samples), seed)
-    values = torch.from_numpy(scaled(data.X, rows, how))
-    labels = None if data.y is None else data.y[rows]
-    weights, described = sample_weights(labels, weighting)
-    angle = angle_of(theta, values, seed)
-    return _Drawn(rows, values, labels, weights, described, angle, how, device)
-
-
 def _order_from(
     data: Dataset, layout: tuple[int, ...], seed: int, rows: NDArray[np.int64]
 ) -> tuple[Any, NDArray[np.int64]]:
@@ -301,7 +226,7 @@ def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int
     return [generator.permutation(data.n_features) for _ in range(number)]
 
 
-def _drawn_note(data: Dataset, drawn: _Drawn) -> list[str]:
+def _drawn_note(data: Dataset, drawn: Drawn) -> list[str]:
     """Say how many rows were used, if not all."""
     n_rows = len(drawn.rows)
     if n_rows == data.n_samples:

@@ -6,7 +6,7 @@ Whatever cannot be measured is refused here, before any work.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from entangle.axes import Shape
+from entangle.convergence import FEWEST_SAMPLES, nested_parts
+from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset, table_to_dataset
 from entangle.datasets.completion import complete
 from entangle.datasets.dataset import Draft, numbered_names
-from entangle.embedding import auto_theta
+from entangle.embedding import Trigonometric, auto_theta
 from entangle.errors import InputError, PartitionError
 from entangle.labels import as_labels, class_weights, is_quantity
 from entangle.partition import as_shape
 from entangle.samples import as_sample_matrix, check_finite
 
 __all__ = [
+    "Drawn",
     "angle_of",
     "as_dataset",
     "checked_layout",
+    "drawn_rows",
     "rows_wanted",
     "sample_weights",
     "scaled",
@@ -34,6 +38,7 @@ __all__ = [
 ]
 
 FEW_FEATURES, MANY_ROWS, FEW_ROWS = 32, 1000, 500  # rows drawn for few and for many features
+NO_LABEL = 1e-12  # a mean label that is rounding
 
 
 def as_dataset(X: object, y: object, name: str | None) -> Dataset:
@@ -195,3 +200,73 @@ def _standard_score(y: NDArray[Any]) -> tuple[NDArray[np.float64], str]:
     if spread == 0:
         raise InputError("the target is constant; leave it out to measure the data alone")
     return np.asarray((y - y.mean()) / spread, dtype=np.float64), "standard score of the target"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows of a data set, scaled and weighted, ready to measure."""
+
+    rows: NDArray[np.int64]
+    values: torch.Tensor
+    y: NDArray[Any] | None
+    weights: NDArray[np.float64] | None
+    described: str
+    theta: float
+    scale: str
+    device: torch.device | str | None
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """Labels, unless they are a quantity."""
+        return None if self.y is None or is_quantity(self.y) else self.y
+
+    def tensor(self) -> DataTensor:
+        """Build the data tensor of these rows."""
+        return DataTensor(self.values, self.weights, Trigonometric(self.theta), self.device)
+
+    def parts(self, n_splits: int, seed: int) -> list[NDArray[np.int64]]:
+        """Places of halves and quarters, none if there are too few rows."""
+        if len(self.rows) < FEWEST_SAMPLES:
+            return []
+        return nested_parts(len(self.rows), self.classes, n_splits, seed)
+
+    def class_shares(self) -> dict[str, float] | None:
+        """Share of the rows that each class has, in sorted order."""
+        if self.classes is None:
+            return None
+        classes, counts = np.unique(self.classes, return_counts=True)
+        shares = counts / counts.sum()
+        return dict(zip(map(str, classes.tolist()), shares.tolist(), strict=True))
+
+    def mean_label_share(self, tensor: DataTensor) -> float | None:
+        """Squared norm of the mean label times the mean state, over that of the tensor.
+
+        With y = mean(y) + (y - mean(y)) the data tensor is this term, which is close to a
+        product, and the rest. Only for two classes.
+        """
+        if self.classes is None or self.weights is None or self.weights.ndim > 1:
+            return None
+        mean_label = float(self.weights.mean())
+        if abs(mean_label) < NO_LABEL:
+            return 0.0
+        state = DataTensor(self.values, None, tensor.embedding, self.device)
+        return (mean_label * state.norm / tensor.norm) ** 2
+
+
+def drawn_rows(
+    data: Dataset,
+    theta: float | str,
+    scale: str | None,
+    weighting: str,
+    max_samples: int | None,
+    seed: int,
+    device: torch.device | str | None,
+) -> Drawn:
+    """Draw rows at random, evenly over the labels, and scale and weigh them."""
+    how = scale or ("feature" if data.kind == "table" else "global")
+    rows = stratified_rows(data.y, data.n_samples, rows_wanted(data, max_samples), seed)
+    values = torch.from_numpy(scaled(data.X, rows, how))
+    labels = None if data.y is None else data.y[rows]
+    weights, described = sample_weights(labels, weighting)
+    angle = angle_of(theta, values, seed)
+    return Drawn(rows, values, labels, weights, described, angle, how, device)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entangle.convergence import MOST_NOISE, Convergence
+from entangle.convergence import Convergence
 from entangle.entropy import EntanglementProfile
+from entangle.sample_curve import MOST_NOISE
 
 __all__ = ["Report"]
 
