@@ -37,7 +37,13 @@ from entangle.memory import free_memory, require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_tensor, label_weights
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
-from entangle.streaming import Terms, gram_totals, prefers_streaming, streamed_spectra
+from entangle.streaming import (
+    Terms,
+    gram_totals,
+    least_memory,
+    prefers_streaming,
+    streamed_spectra,
+)
 from entangle.sweep import Subtree, SweepPlan, cut_spectra, matrices_needed
 
 __all__ = ["DataTensor"]
@@ -469,13 +475,13 @@ class DataTensor:
         twin = max(halves, key=lambda node: (node.size, node.start)) if len(halves) == 2 else None
         order = torch.tensor(tree.order, device=self.vectors.device)
         terms = Terms(self.vectors[order], self.weights)
-        limit = self._free_bytes(max_memory)
+        limit = self.free_memory if max_memory is None else max_memory
         fits = self._walk_bytes(tree.root) <= limit
         streams = route == "truncated" or (
             route == "auto" and prefers_streaming(tree.root, deepest, terms, tolerance, fits)
         )
         if streams:
-            needed = 48.0 * self.n_samples * len(nodes)  # with one basis vector a block
+            needed = least_memory(terms, len(nodes))
             require_memory(needed, f"the bases of {self.n_samples} samples", limit)
         else:
             self._check_samples(matrices_needed(tree.root), max_memory)
@@ -494,10 +500,9 @@ class DataTensor:
             spectra[twin.start, twin.stop] = spectra[other.start, other.stop]
         return {node: spectra[node.start, node.stop] for node in nodes}
 
-    def _free_bytes(self, max_memory: float | None) -> float:
-        """Bytes that may be used."""
-        if max_memory is not None:
-            return max_memory
+    @property
+    def free_memory(self) -> float:
+        """Bytes free where the tensor lives: on its GPU, or in the machine."""
         free = _free_memory(self)
         return free_memory() if free is None else free
 

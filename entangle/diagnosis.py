@@ -27,7 +27,6 @@ from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError
-from entangle.memory import require_memory
 from entangle.ordering import NEAREST, mincut_order, pearson_affinity
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
@@ -42,7 +41,6 @@ from entangle.progress import progress_bar
 from entangle.report import Report
 from entangle.samples import as_sample_matrix
 from entangle.surrogate import severed
-from entangle.sweep import matrices_needed
 
 __all__ = ["diagnose"]
 
@@ -153,7 +151,6 @@ def diagnose(
     order_from = partial(_order_from, data, layout, seed)
     affinity, permutation = order_from(ordering_rows)
     tensor, tree = drawn.tensor(), CanonicalTree(layout)
-    _require_room(tensor, tree, executor)
     _ = tensor.norm  # once, for all orders
     given = np.arange(data.n_features)
     tasks: list[Task] = [(order, None) for order in (given, permutation, *random_orders)]
@@ -164,7 +161,8 @@ def diagnose(
     n_tasks = len(tasks)
     tasks += [(given, part) for part in drawn.parts(SPLITS, seed + 2)]
     chosen = _top_levels(tree) if levels is None else levels
-    measure = partial(_profile, tensor, layout, chosen, tolerance)
+    room = tensor.free_memory / getattr(executor, "_max_workers", 1)
+    measure = partial(_profile, tensor, layout, chosen, tolerance, room)
     profiles = _mapped(measure, tasks, n_tasks, executor, progress)
     random = profiles[2 : 2 + n_shuffles]
     return Report(
@@ -209,14 +207,6 @@ def _order_from(
     """Affinity of the features on some rows, and the order that it gives."""
     affinity = pearson_affinity(as_sample_matrix(data.X[rows]))
     return affinity, mincut_order(affinity, layout, len(rows), random_state=seed)
-
-
-def _require_room(tensor: DataTensor, tree: CanonicalTree, executor: Executor | None) -> None:
-    """Refuse if the walks that run side by side would not fit in memory together."""
-    if not tensor.is_small:
-        walks = getattr(executor, "_max_workers", 1)
-        n_bytes = 8.0 * walks * matrices_needed(tree.root) * tensor.n_samples**2
-        require_memory(n_bytes, f"work on {walks} orders of {tensor.n_samples} rows at a time")
 
 
 def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int64]]:
@@ -270,11 +260,14 @@ def _profile(
     shape: tuple[int, ...],
     levels: int | Iterable[int],
     tolerance: float,
+    max_memory: float,
     task: Task,
 ) -> EntanglementProfile:
     permutation, places = task
     part = tensor if places is None else tensor.take(places)
-    return entanglement_profile(part.reordered(permutation), shape, levels, tolerance)
+    return entanglement_profile(
+        part.reordered(permutation), shape, levels, tolerance, max_memory=max_memory
+    )
 
 
 def _convergence(

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import get_lapack_funcs
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from torch import Tensor
 
 from entangle.axes import GramMatrix
@@ -188,7 +188,17 @@ def _factor(G: GramMatrix) -> tuple[Tensor, Tensor]:
 def _dense(G: GramMatrix, H: GramMatrix) -> Tensor:
     """Eigenvalues of ``G H``, ascending, from a full factor of G."""
     factor, order = _factor(G)
-    return torch.linalg.eigvalsh(factor.T @ (H[order][:, order] @ factor))
+    H = H[order][:, order]
+    if G.device.type != "cpu":
+        return torch.linalg.eigvalsh(factor.T @ (H @ factor))
+    if factor.shape[1] < G.shape[0]:
+        product = (factor.T @ (H @ factor)).numpy()
+    else:  # triangular: half of the work
+        lower = np.asfortranarray(factor.numpy())
+        (trmm,) = get_blas_funcs(("trmm",), dtype=np.float64)
+        product = trmm(1.0, lower, H.numpy().T, side=1, lower=1)
+        product = trmm(1.0, lower, product, trans_a=1, lower=1, overwrite_b=1)
+    return torch.from_numpy(np.linalg.eigvalsh(product))
 
 
 def _sketched(G: GramMatrix, H: GramMatrix, n_columns: int) -> Tensor:
@@ -311,9 +321,7 @@ def stochastic_spectrum(
     known = float(-(weights[weights > 0] * np.log(weights[weights > 0])).sum())
     error = np.std(entropies * share - missing / held.sum() * held * entropies.sum() / held.sum())
     spread = float(error) * math.sqrt(PROBES) * math.sqrt(PROBES / (PROBES - 1))
-    return replace(
-        found, estimate=known + float(entropies.sum() * share), standard_error=spread
-    )
+    return replace(found, estimate=known + float(entropies.sum() * share), standard_error=spread)
 
 
 def _quadratures(

@@ -43,7 +43,13 @@ from entangle.spectrum import CutSpectrum, discarded_weight_for
 from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, block_spectra
 from entangle.tiles import TilePlan, tiles
 
-__all__ = ["Terms", "gram_totals", "prefers_streaming", "streamed_spectra"]
+__all__ = [
+    "Terms",
+    "gram_totals",
+    "least_memory",
+    "prefers_streaming",
+    "streamed_spectra",
+]
 
 TILE = 256  # samples to a side of a tile at most
 TILE_BYTES = 2**26  # of the products in one tile
@@ -59,6 +65,7 @@ LINEAR = 32768  # samples from which the sum over all pairs costs more than a se
 FEED = 8  # a block that its parent builds on discards this much less
 CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
 SLACK = 1.15  # more landmarks than predicted
+FEWER = 0.8  # of those that a quarter of the samples needed: noise is a smaller part of more
 
 
 @dataclass(frozen=True)
@@ -126,10 +133,16 @@ def _between(plan: TilePlan, rows: Terms, columns: Terms, out: Tensor | None = N
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Product of matrices; on the CPU by numpy's BLAS, whose instruction set a user can choose."""
+    """Product of matrices; on the CPU by the BLAS of numpy, whose kernels a user can choose."""
     if a.device.type == "cpu":
         return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
     return a @ b
+
+
+def least_memory(terms: Terms, n_blocks: int) -> float:
+    """Bytes that streaming takes with one basis vector a block: coordinates and a tile."""
+    side = min(terms.tile(n_blocks), terms.n_samples)
+    return 8.0 * n_blocks * (6 * terms.n_samples + side**2)
 
 
 def prefers_streaming(
@@ -193,7 +206,7 @@ class _Layout:
         pending = [(binary, 0)]
         while pending:
             node, depth = pending.pop()
-            if node is not binary and float(plan.local) ** min(node.size, 64) <= SMALL_BLOCK:
+            if node is not binary and _is_small(node, plan):
                 small.append(node)
                 continue
             if node is not binary:
@@ -339,7 +352,7 @@ def _first_landmarks(
         return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
     smaller = replace(plan, total=total)
     needed = _solve(root, part, smaller, executor, max_memory, lambda _: None, linear)[1]
-    return {depth: math.ceil(SLACK * number) for depth, number in needed.items()}
+    return {depth: math.ceil(FEWER * number) for depth, number in needed.items()}
 
 
 def _fit(state: _State, layout: _Layout, terms: Terms, max_memory: float) -> None:
@@ -361,19 +374,23 @@ def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
         return True
     below = state.landmarks.get(d + 1, 0)
     whole = max(
-        (plan.local**c.size for k in layout.generations[d] for c in k.children if _is_small(c, plan)),
+        (
+            plan.local**c.size
+            for k in layout.generations[d]
+            for c in k.children
+            if _is_small(c, plan)
+        ),
         default=0,
     )
     return 2 * min(max(below, whole) ** 2, MOST_PAIRS) <= terms.n_samples
 
 
 def _is_small(node: Node, plan: SweepPlan) -> bool:
-    return float(plan.local) ** min(node.size, 64) <= SMALL_BLOCK
+    """Whether a density matrix of the whole block serves it and all below."""
+    return not node.children or float(plan.local) ** min(node.size, 64) <= SMALL_BLOCK
 
 
-def _needed(
-    state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
-) -> dict[int, list[Node]]:
+def _needed(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> dict[int, list[Node]]:
     """Blocks that need a basis: those asked for, and those that their parents build on."""
     if state.linear:
         return layout.generations
@@ -413,9 +430,7 @@ def _grow(
     return growing
 
 
-def _grow_together(
-    state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
-) -> set[int]:
+def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> set[int]:
     """The same where every cut loses what any basis above or below it loses.
 
     All generations grow by one factor, up to four times the number of weights that each
@@ -424,10 +439,10 @@ def _grow_together(
     spectra = state.spectra
     if all(found.error_bound <= plan.tolerance for found in spectra.values()):
         return set()
-    goal = min(found.goal(plan.tolerance) for found in spectra.values())
+    goal = min(max(found.goal(plan.tolerance), found.rounding) for found in spectra.values())
     share = _share(layout, terms, plan)
     worst = max(found.missing for found in spectra.values())
-    factor = min(max((worst / max(goal, 1e-300)) ** 0.7, 1.3), 4.0)
+    factor = min(max((worst / goal) ** 0.7, 1.3), 4.0)
     growing = set()
     for depth, nodes in layout.generations.items():
         before = state.landmarks[depth]
@@ -450,13 +465,13 @@ def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool) -> float:
 
     The discarded weight falls like a power of their number, taken from the weights found.
     """
-    met = found.error_bound <= plan.tolerance
-    goal = found.goal(plan.tolerance) / (FEED if feeds else 1)
+    met = found.error_bound <= plan.tolerance or found.missing <= found.rounding
+    goal = max(found.goal(plan.tolerance) / (FEED if feeds else 1), found.rounding)
     if met and (found.missing <= goal or not feeds):
         return 1.0
     third = found.weights[max(1, found.weights.size // 3) :].sum() + found.missing
     power = min(max(math.log(third / found.missing) / math.log(3), 0.5), 8.0)
-    return min(max(SLACK * (found.missing / max(goal, 1e-300)) ** (1 / power), 1.25), 4.0)
+    return min(max(SLACK * (found.missing / goal) ** (1 / power), 1.25), 4.0)
 
 
 # -- bases -------------------------------------------------------------------------------------
@@ -481,6 +496,8 @@ def _bases(
         marks = order[: state.landmarks[depth]].to(terms.weights.device)
         tests = _outside_columns(layout.root, terms, nodes, marks, executor)
         if _from_children(state, layout, terms, plan, depth):
+            state.coordinates |= _exact_coordinates(layout.root, terms, exact, executor)
+            exact = []
             pairs = [
                 [_coordinates(child, state, terms) for child in node.children] for node in nodes
             ]
@@ -490,14 +507,13 @@ def _bases(
         else:
             exact.append((nodes, tests))
         done += nodes
-    if exact:
-        state.coordinates |= _exact_coordinates(layout.root, terms, exact, executor)
+    state.coordinates |= _exact_coordinates(layout.root, terms, exact, executor)
     return done
 
 
 def _coordinates(node: Node, state: _State, terms: Terms) -> Tensor:
     """Coordinates of the samples within a block: in its basis, or all of them."""
-    if node in state.coordinates:
+    if node.children and terms.vectors.shape[1] ** min(node.size, 64) > SMALL_BLOCK:
         return state.coordinates[node]
     return row_kronecker(terms.vectors[node.start : node.stop])
 
@@ -571,6 +587,8 @@ def _exact_coordinates(
     root: Node, terms: Terms, blocks: list[tuple[list[Node], Tensor]], executor: Executor | None
 ) -> dict[Node, Tensor]:
     """Coordinates from the Gram products of the blocks themselves."""
+    if not blocks:
+        return {}
     nodes = [node for group, _ in blocks for node in group]
     tests = [
         torch.stack(list(map_ordered(_orthogonal, columns, executor))) for _, columns in blocks
@@ -590,17 +608,26 @@ def _stripe_images(
 ) -> list[Tensor]:
     """Rows of the products of Gram matrices with the columns of stacks."""
     images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
+    room = [torch.empty_like(image) for image in images]
     out = None
     for j, part in enumerate(parts):
         out = _between(plan, cut[i], cut[j], out)
-        _add_products(images, out, [A[:, part] for A in stacks])
+        _add_products(images, out, [A[:, part] for A in stacks], room)
     return images
 
 
-def _add_products(images: list[Tensor], matrices: Tensor, stacks: list[Tensor]) -> None:
+def _add_products(
+    images: list[Tensor], matrices: Tensor, stacks: list[Tensor], room: list[Tensor]
+) -> None:
+    """Add the products of the matrices with their blocks to the images; ``room`` is overwritten."""
     begin = 0
-    for image, A in zip(images, stacks, strict=True):
-        image += _matmul(matrices[begin : begin + len(A)], A)
+    for image, A, product in zip(images, stacks, room, strict=True):
+        some = matrices[begin : begin + len(A)]
+        if image.device.type == "cpu":  # new memory for every product would cost as much
+            np.matmul(some.numpy(), A.numpy(), out=product.numpy())
+            image += product
+        else:
+            image.baddbmm_(some, A)
         begin += len(A)
 
 
@@ -650,7 +677,9 @@ def _two_sided(
             found = map_ordered(partial(_joined, _share(layout, terms, plan)), items, executor)
         outsides = dict(zip(nodes, found, strict=True))
         cuts = [node for node in nodes if node in state.coordinates or layout.is_wanted(node)]
-        across = [(_coordinates(node, state, terms), outsides[node], terms.weights) for node in cuts]
+        across = [
+            (_coordinates(node, state, terms), outsides[node], terms.weights) for node in cuts
+        ]
         for node, values in zip(cuts, map_ordered(_across, across, executor), strict=True):
             spectra[node] = _spectrum(values, node, plan, terms.n_samples)
         parents = [node for node in nodes if node.children and _is_open(node, layout)]
@@ -713,12 +742,13 @@ def _stripe_densities(
 ) -> list[Tensor]:
     """Share of the tiles left of the diagonal, and half of the one on it, of a stripe."""
     images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
+    room = [torch.empty_like(image) for image in images]
     out = None
     for j in range(i + 1):
         out = _between(plan, cut[i], cut[j], out)
         if j == i:
             out *= 0.5
-        _add_products(images, out, [A[:, parts[j]] for A in stacks])
+        _add_products(images, out, [A[:, parts[j]] for A in stacks], room)
     return [_matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
 
 
@@ -728,9 +758,7 @@ def _spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> Cu
     weights = (values.clamp_min(0).sort(descending=True).values / plan.total).cpu().numpy()
     weights = weights[: int(min(max_rank, len(weights)))]
     missing = 1.0 - float(weights.sum())
-    return CutSpectrum(
-        weights, max(missing, 0.0), plan.rounding + max(-missing, 0.0), max_rank
-    )
+    return CutSpectrum(weights, max(missing, 0.0), plan.rounding + max(-missing, 0.0), max_rank)
 
 
 def _inside_spectra(

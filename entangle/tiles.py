@@ -51,9 +51,7 @@ class TilePlan:
     outside: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, root: Node, inside: Sequence[Node] = (), outside: Sequence[Node] = ()
-    ) -> TilePlan:
+    def of(cls, root: Node, inside: Sequence[Node] = (), outside: Sequence[Node] = ()) -> TilePlan:
         """Plan that gives the products of ``inside``, and then those of ``outside``, in order."""
         wanted = {*inside, *outside}
         opened = {root}  # blocks whose children take part

@@ -312,7 +312,7 @@ def test_too_large_for_memory_is_refused_with_the_size(entangle, monkeypatch):
     monkeypatch.setattr("entangle.data_tensor._free_memory", lambda tensor: 1e6)
     code, _, err = entangle("diagnose", "digits")
     assert code == 1
-    assert "Gram matrices of 500 samples" in err
+    assert "bases of 500 samples" in err
     assert "MiB is available" in err
 
 

@@ -181,7 +181,7 @@ def test_orders_side_by_side_must_fit_in_memory_together(monkeypatch):
     X = np.random.default_rng(0).random((100, 40))
     with monkeypatch.context() as patch, ThreadPoolExecutor(50) as pool:
         patch.setattr(psutil, "virtual_memory", lambda: free)
-        with pytest.raises(MemoryLimitError, match="work on 50 orders of 100 rows at a time"):
+        with pytest.raises(MemoryLimitError, match="bases of 100 samples"):
             diagnose(X, n_shuffles=1, executor=pool)
         diagnose(X, n_shuffles=1)
 

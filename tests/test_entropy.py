@@ -238,7 +238,16 @@ ROUTES = {
     "sketch": {
         "data_tensor.DENSE_ELEMENTS": 1, "sweep.SMALL_BLOCK": 1, "spectrum.FIRST_SKETCH": 3,
     },
+    "truncated": {"streaming.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
+    "exact coordinates": {"streaming.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 10**6},
+    "two-sided": {
+        "streaming.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "streaming.ALL_PAIRS": 1,
+        "streaming.FIRST_LANDMARKS": 3,
+    },
+    "pilot": {"streaming.SMALL_BLOCK": 4, "streaming.PILOT": 8},
+    "stochastic": {"sweep.SMALL_BLOCK": 1, "spectrum.SUBSPACE": 2},
 }  # fmt: skip
+STREAMED = {"truncated", "exact coordinates", "two-sided", "pilot"}
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -246,12 +255,13 @@ ROUTES = {
 @given(case=hard_tensors(), tolerance=st.sampled_from([1e-6, 1e-3, 0.1, 0.5]))
 def test_the_error_bound_is_never_violated(route, case, tolerance):
     X, weights, theta = case
+    forced = "truncated" if route in STREAMED else "stochastic" if route == "stochastic" else "auto"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ROUTES[route].items():
             patch.setattr(f"entangle.{name}", value)
         try:
             profile = entanglement_profile(
-                DataTensor(X, weights, Trigonometric(theta)), tolerance=tolerance
+                DataTensor(X, weights, Trigonometric(theta)), tolerance=tolerance, route=forced
             )
         except DegenerateStateError:
             assume(False)  # refused: nothing is claimed

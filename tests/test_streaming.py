@@ -1,0 +1,198 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits
+
+from entangle import DataTensor, data_tensor, entanglement_profile, streaming
+from entangle.embedding import OneHot, Polynomial, Trigonometric
+from entangle.gram import gram_product
+from entangle.partition import CanonicalTree
+from entangle.streaming import Terms, gram_totals, prefers_streaming
+from entangle.tiles import TilePlan, tiles
+
+
+def digits(n_samples=300, theta=0.085, labels=False):
+    X, y = load_digits(return_X_y=True)
+    weights = np.eye(10)[y] if labels else np.where(y % 2 == 0, 1.0, -1.0)
+    return DataTensor(X[:n_samples] / 16, weights[:n_samples], Trigonometric(theta))
+
+
+def random_terms(n_features, local, n_samples, n_labels=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n_features, local, n_samples, generator=generator, dtype=torch.float64)
+    weights = torch.randn(n_samples, n_labels, generator=generator, dtype=torch.float64)
+    return Terms(vectors / vectors.norm(dim=1, keepdim=True), weights)
+
+
+@given(
+    shape=st.sampled_from([7, (3, 4), (2, 3, 2)]),
+    local=st.integers(1, 4),
+    n_rows=st.integers(1, 70),
+    n_columns=st.integers(1, 130),
+    n_labels=st.integers(1, 3),
+)
+def test_tiles_hold_the_products_of_every_block_and_of_all_outside_it(
+    shape, local, n_rows, n_columns, n_labels
+):
+    tree = CanonicalTree(shape)
+    terms = random_terms(tree.n_features, local, n_rows + n_columns, n_labels)
+    rows, columns = terms.take(slice(0, n_rows)), terms.take(slice(n_rows, None))
+    nodes = [node for node in tree.root.walk() if node is not tree.root]
+    plan = TilePlan.of(tree.root, inside=nodes[::2], outside=nodes)
+    found = tiles(plan, rows.vectors, columns.vectors, rows.weights, columns.weights)
+    kernels = torch.bmm(rows.vectors.mT, columns.vectors)
+    for place, node in enumerate(nodes[::2]):
+        assert_allclose(found[place], kernels[node.start : node.stop].prod(dim=0), atol=1e-13)
+    for place, node in enumerate(nodes, start=len(nodes[::2])):
+        rest = torch.cat([kernels[: node.start], kernels[node.stop :]]).prod(dim=0)
+        assert_allclose(found[place], rest * (rows.weights @ columns.weights.T), atol=1e-12)
+
+
+def test_tiles_fill_the_memory_they_are_given():
+    terms = random_terms(4, 2, 10)
+    root = CanonicalTree(4).root
+    plan = TilePlan.of(root, inside=(root,))
+    out = torch.full((1, 10, 10), torch.nan, dtype=torch.float64)
+    arguments = (plan, terms.vectors, terms.vectors, terms.weights, terms.weights)
+    assert tiles(*arguments, out) is out
+    assert_allclose(out[0], gram_product(terms.vectors), atol=1e-14)
+    assert tiles(*arguments, out[:, :5]).shape == (1, 10, 10)  # of a wrong shape: not used
+
+
+@pytest.mark.parametrize("n_samples", [1, 64, 300, 700])
+def test_totals_are_the_sums_over_all_pairs(n_samples):
+    terms = random_terms(6, 2, n_samples, 2)
+    everything = gram_product(terms.vectors) * (terms.weights @ terms.weights.T)
+    total, magnitude = gram_totals(terms)
+    assert total == pytest.approx(float(everything.sum()), rel=1e-11)
+    assert magnitude == pytest.approx(float(everything.abs().sum()), rel=1e-12)
+
+
+STREAMS = {
+    "one side": {},
+    "exact coordinates": {"MOST_PAIRS": 10**6, "ALL_PAIRS": 10**6},
+    "chosen products": {"ALL_PAIRS": 64},
+    "both sides": {"LINEAR": 0},
+}
+
+
+@pytest.mark.parametrize("how", STREAMS)
+@pytest.mark.parametrize("shape", [64, (8, 8)])
+@pytest.mark.parametrize("labels", [False, True])
+def test_streaming_agrees_with_all_eigenvalues(monkeypatch, how, shape, labels):
+    for name, value in STREAMS[how].items():
+        monkeypatch.setattr(streaming, name, value)
+    tensor = digits(labels=labels)
+    dense = entanglement_profile(tensor, shape, route="dense")
+    tolerance = 0.02 if how == "both sides" else 1e-3
+    found = entanglement_profile(tensor, shape, tolerance=tolerance, route="truncated")
+    assert found.tolerance_met
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+    assert found.discarded_weight.max() > 1e-9  # something was left out
+    for few, all_ in zip(found.schmidt_weights, dense.schmidt_weights, strict=True):
+        assert (few <= all_[: few.size] * (1 + 1e-9) + 1e-12).all()  # one by one
+
+
+def test_a_pilot_finds_the_number_of_landmarks(monkeypatch):
+    monkeypatch.setattr(streaming, "PILOT", 200)
+    tensor = digits(900)
+    dense = entanglement_profile(tensor, tolerance=1e-6, route="dense", levels=3)
+    found = entanglement_profile(tensor, tolerance=1e-3, route="truncated", levels=3)
+    assert found.tolerance_met
+    assert_allclose(found.entropy, dense.entropy, atol=1e-3)
+
+
+def test_an_executor_changes_nothing():
+    tensor = digits(600)
+    alone = entanglement_profile(tensor, tolerance=1e-2, route="truncated")
+    with ThreadPoolExecutor(3) as pool:
+        together = entanglement_profile(
+            digits(600), tolerance=1e-2, executor=pool, route="truncated"
+        )
+    assert_allclose(together.entropy, alone.entropy, atol=1e-9)
+
+
+def test_too_little_memory_shows_in_the_error_bound():
+    tensor = digits(400)
+    dense = entanglement_profile(tensor, route="dense", levels=3)
+    found = entanglement_profile(
+        tensor, tolerance=1e-6, route="truncated", levels=3, max_memory=7.5e6
+    )
+    assert not found.tolerance_met
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound).all()
+
+
+def test_a_flat_spectrum_says_that_the_tolerance_is_not_met():
+    X = np.random.default_rng(0).random((120, 40))
+    found = entanglement_profile(
+        DataTensor(X, embedding=Trigonometric(1.0)), tolerance=1e-6, route="truncated", levels=1
+    )
+    assert not found.tolerance_met
+    assert found.error_bound[0] > 0.1
+    dense = entanglement_profile(DataTensor(X, embedding=Trigonometric(1.0)), levels=1)
+    assert abs(found.entropy[0] - dense.entropy[0]) <= found.error_bound[0]
+
+
+@pytest.mark.parametrize(
+    "embedding", [OneHot(3), Polynomial(2), OneHot(70)], ids=["one-hot", "powers", "wide"]
+)
+def test_other_local_dimensions(monkeypatch, embedding):
+    monkeypatch.setattr(data_tensor, "DENSE_ELEMENTS", 1)
+    X = np.random.default_rng(0).integers(0, 3, size=(150, 9))
+    tensor = DataTensor(X, embedding=embedding)
+    dense = entanglement_profile(tensor, route="dense")
+    found = entanglement_profile(tensor, tolerance=1e-3, route="truncated")
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+
+
+def test_samples_without_weight_are_no_landmarks():
+    X = np.random.default_rng(0).random((90, 30))
+    weights = np.where(np.arange(90) < 4, 1.0, 0.0)
+    some = entanglement_profile(DataTensor(X[:4]), tolerance=1e-6)
+    found = entanglement_profile(DataTensor(X, weights), tolerance=1e-6, route="truncated")
+    assert_allclose(found.entropy, some.entropy, atol=1e-8)
+
+
+def test_many_samples_stream_and_few_do_not():
+    tree = CanonicalTree(256)
+
+    def prefers(n_samples, tolerance, fits=True):
+        return prefers_streaming(
+            tree.root, 8, random_terms(2, 2, n_samples), tolerance, walk_fits=fits
+        )
+
+    assert not prefers(300, 1e-4)
+    assert prefers(8000, 1e-2)
+    assert not prefers(2000, 1e-7)  # almost every vector would be needed
+    assert prefers(300, 1e-4, fits=False)
+
+
+@pytest.mark.parametrize("theta", [0.3, 1.0])
+def test_a_stochastic_estimate_is_within_its_standard_error(theta):
+    tensor = digits(500, theta)
+    dense = entanglement_profile(tensor, levels=2, route="dense")
+    found = entanglement_profile(tensor, levels=2, route="stochastic")
+    assert (found.standard_error > 0).any()
+    difference = np.abs(found.entropy - dense.entropy)
+    assert (difference <= 4 * found.standard_error + 2e-3).all()
+    assert (difference <= found.error_bound + dense.error_bound).all()
+    assert (found.error_bound >= 5 * found.standard_error).all()
+
+
+def test_streaming_on_every_device(device):
+    tensor = digits(300)
+    moved = DataTensor(*_arguments(300), device=device)
+    found = entanglement_profile(moved, (8, 8), tolerance=1e-3, route="truncated")
+    dense = entanglement_profile(tensor, (8, 8), route="dense")
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+
+
+def _arguments(n_samples):
+    X, y = load_digits(return_X_y=True)
+    weights = np.where(y[:n_samples] % 2 == 0, 1.0, -1.0)
+    return X[:n_samples] / 16, weights, Trigonometric(0.085)
