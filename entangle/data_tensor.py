@@ -37,14 +37,9 @@ from entangle.memory import free_memory, require_memory
 from entangle.partition import CanonicalTree, Node, Partition
 from entangle.samples import as_sample_tensor, label_weights
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
-from entangle.streaming import (
-    Terms,
-    gram_totals,
-    least_memory,
-    prefers_streaming,
-    streamed_spectra,
-)
+from entangle.streaming import least_memory, prefers_streaming, streamed_spectra
 from entangle.sweep import Subtree, SweepPlan, cut_spectra, matrices_needed
+from entangle.terms import Terms, gram_totals
 
 __all__ = ["DataTensor"]
 
@@ -300,7 +295,7 @@ class DataTensor:
         return self._measured_total(None)
 
     def _measured_total(self, executor: Executor | None) -> tuple[float, float]:
-        """The same, once, by an executor."""
+        """Work it out, once, by an executor."""
         if "_gram_total" not in self.__dict__:
             total, magnitude = gram_totals(Terms(self.vectors, self.weights), executor)
             rounding = self._unit * magnitude
@@ -491,7 +486,7 @@ class DataTensor:
             self.n_features, self.local_dim, self.n_labels, route,
         )  # fmt: skip
         if streams:
-            spectra = streamed_spectra(tree.root, terms, plan, executor, limit / 2, advance)
+            spectra = streamed_spectra(tree.root, terms, plan, executor, limit, advance)
         else:
             root = Subtree(tree.root, terms.vectors, self.weights @ self.weights.T)
             spectra = cut_spectra(root, plan, executor, advance)

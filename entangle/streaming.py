@@ -26,7 +26,7 @@ exact density matrix is ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,108 +35,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entangle.axes import LabelWeights, LocalVectors
+from entangle.bases import (
+    MOST_PAIRS,
+    exact_coordinates,
+    inside_columns,
+    joined_coordinates,
+    outside_columns,
+)
 from entangle.gram import row_kronecker
 from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, discarded_weight_for
 from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, block_spectra
-from entangle.tiles import TilePlan, tiles
+from entangle.terms import Terms, add_products, gram_totals, matmul
+from entangle.tiles import TilePlan
 
-__all__ = [
-    "Terms",
-    "gram_totals",
-    "least_memory",
-    "prefers_streaming",
-    "streamed_spectra",
-]
+__all__ = ["least_memory", "prefers_streaming", "streamed_spectra"]
 
-TILE = 256  # samples to a side of a tile at most
-TILE_BYTES = 2**26  # of the products in one tile
-DEVICE_TILE = 2048  # on a GPU
 FIRST_LANDMARKS = 32
 MOST_LANDMARKS = 0.5  # share of the samples beyond which all of them cost less
 PILOT = 1024  # samples from which a quarter of them tells how many landmarks are needed
-PROBES = 32  # random directions from which the weight of a product is estimated
-ALL_PAIRS = 512  # products of the children's basis vectors that are kept without a look
-MOST_PAIRS = 4096  # and those that a block keeps at most
 ROUNDS = 5
+COPIES = 7  # of all coordinates, at most, with tests, images and stacks
+STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
 FEED = 8  # a block that its parent builds on discards this much less
-CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
 SLACK = 1.15  # more landmarks than predicted
 FEWER = 0.8  # of those that a quarter of the samples needed: noise is a smaller part of more
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The product states of a data tensor, features in the order of a tree.
-
-    Attributes
-    ----------
-    vectors
-        Shape ``(features, local, samples)``.
-    weights
-        Shape ``(samples, labels)``.
-    """
-
-    vectors: LocalVectors
-    weights: LabelWeights
-
-    @property
-    def n_samples(self) -> int:
-        """Number of terms."""
-        return self.vectors.shape[2]
-
-    def take(self, rows: slice | Tensor) -> Terms:
-        """Some of the terms."""
-        return Terms(self.vectors[:, :, rows].contiguous(), self.weights[rows])
-
-    def stripes(self, size: int) -> list[slice]:
-        """Runs of at most ``size`` samples."""
-        return [slice(b, min(b + size, self.n_samples)) for b in range(0, self.n_samples, size)]
-
-    def tile(self, n_products: int) -> int:
-        """Samples to a side of a tile of so many products."""
-        if self.vectors.device.type != "cpu":
-            return DEVICE_TILE
-        fitting = math.isqrt(TILE_BYTES // (8 * max(n_products, 1)))
-        return max(64, min(TILE, fitting // 64 * 64))
-
-
-def gram_totals(terms: Terms, executor: Executor | None = None) -> tuple[float, float]:
-    """Sum of the products of all kernels and weights over all pairs of samples, and of their
-    absolute values, from tiles.
-    """
-    root = Node(0, terms.vectors.shape[0], 0, ())
-    plan = TilePlan.of(root, inside=(root,))
-    parts = terms.stripes(terms.tile(1))
-    work = partial(_stripe_totals, [terms.take(part) for part in parts], plan)
-    sums = list(map_ordered(work, range(len(parts) - 1, -1, -1), executor))
-    return math.fsum(a for a, _ in sums), math.fsum(b for _, b in sums)
-
-
-def _stripe_totals(cut: list[Terms], plan: TilePlan, i: int) -> tuple[float, float]:
-    total = magnitude = 0.0
-    out = None
-    for j in range(i + 1):
-        out = _between(plan, cut[i], cut[j], out)
-        product = out[0] * (cut[i].weights @ cut[j].weights.T)
-        times = 1.0 if i == j else 2.0
-        total += times * float(product.sum())
-        magnitude += times * float(product.abs().sum())
-    return total, magnitude
-
-
-def _between(plan: TilePlan, rows: Terms, columns: Terms, out: Tensor | None = None) -> Tensor:
-    return tiles(plan, rows.vectors, columns.vectors, rows.weights, columns.weights, out)
-
-
-def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Product of matrices; on the CPU by the BLAS of numpy, whose kernels a user can choose."""
-    if a.device.type == "cpu":
-        return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
-    return a @ b
 
 
 def least_memory(terms: Terms, n_blocks: int) -> float:
@@ -225,7 +150,7 @@ def _holds(node: Node, span: tuple[int, int]) -> bool:
 
 
 def _binary(node: Node) -> Node:
-    """The same tree with at most two children a node; what is added has its parent's level."""
+    """Give each node at most two children; what is added has its parent's level."""
     children = [_binary(child) for child in node.children]
     while len(children) > 2:
         children = [
@@ -304,33 +229,56 @@ def _solve(
     state = _State(first, linear, {}, {})
     spectra: Spectra = {}
     small: list[Node] = layout.small
-    growing = set(layout.generations)
-    _fit(state, layout, terms, max_memory)
+    progress = _Progress(len(layout.wanted), advance)
+    progress.reach(0.1)
+    growing, grown = set(layout.generations), set()
+    _fit(state, layout, terms, max_memory, {})
     for _ in range(ROUNDS):
         needed = _needed(state, layout, terms, plan)
+        lost = {node: found.missing for node, found in state.spectra.items()}
         if linear:
             _bases(state, layout, terms, plan, needed, set(needed), executor)
             state.spectra |= _two_sided(state, layout, terms, plan, executor)
         else:
             evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
-            densities = _densities(state, layout, terms, small, evaluated, executor)
+            progress.reach(0.4)
+            densities = _densities(state, layout, terms, small, evaluated, executor, progress)
             for node in small:
                 spectra |= _inside_spectra(node, densities[node], layout, plan, terms.n_samples)
             small = []
             for node in evaluated:
                 values = torch.linalg.eigvalsh(densities[node])
                 state.spectra[node] = _spectrum(values, node, plan, terms.n_samples)
+        progress.reach(0.9)
         before = dict(state.landmarks)
         growing = _grow(state, layout, terms, plan, needed)
-        _fit(state, layout, terms, max_memory)
+        for depth in growing & grown:
+            if all(state.spectra[n].missing > STUCK * lost[n] for n in needed[depth] if n in lost):
+                state.landmarks[depth] = before[depth]
+        _fit(state, layout, terms, max_memory, before)
         growing = {depth for depth in growing if state.landmarks[depth] > before[depth]}
         if not growing:
             break
+        grown = growing
     for node, found in state.spectra.items():
         if layout.is_wanted(node):
             spectra[node.start, node.stop] = found
-    advance(len(spectra))
+    progress.reach(1.0)
     return spectra, state.landmarks
+
+
+class _Progress:
+    """Progress in cuts, from guesses of the share of the work that is done."""
+
+    def __init__(self, n_cuts: int, advance: Callable[[int], None]) -> None:
+        self.n_cuts, self.advance, self.told = n_cuts, advance, 0
+
+    def reach(self, share: float) -> None:
+        """Tell the cuts that correspond to a share of the work, if they are more than before."""
+        done = int(share * self.n_cuts)
+        if done > self.told:
+            self.advance(done - self.told)
+            self.told = done
 
 
 def _first_landmarks(
@@ -342,7 +290,7 @@ def _first_landmarks(
     layout: _Layout,
     linear: bool,
 ) -> dict[int, int]:
-    """Number of landmarks to begin with: what a quarter of the samples needed, and some more."""
+    """Count the landmarks to begin with: somewhat fewer than a quarter of the samples needed."""
     if terms.n_samples <= 2 * PILOT:
         return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
     some = torch.randperm(terms.n_samples, generator=torch.Generator().manual_seed(0))
@@ -355,23 +303,32 @@ def _first_landmarks(
     return {depth: math.ceil(FEWER * number) for depth, number in needed.items()}
 
 
-def _fit(state: _State, layout: _Layout, terms: Terms, max_memory: float) -> None:
-    """Keep the numbers of landmarks within the samples and the memory."""
+def _fit(
+    state: _State, layout: _Layout, terms: Terms, max_memory: float, before: dict[int, int]
+) -> None:
+    """Keep the numbers of landmarks within the samples, and what they grew by within memory."""
     usable = int((terms.weights != 0).any(dim=1).sum())
     most = max(1, min(usable, int(MOST_LANDMARKS * terms.n_samples)))
     for depth, number in state.landmarks.items():
         state.landmarks[depth] = min(number, most)
-    columns = sum(len(layout.generations[d]) * number for d, number in state.landmarks.items())
-    fitting = max_memory / (24.0 * terms.n_samples)  # coordinates, columns of one step, a copy
-    if columns > fitting:
+
+    def columns(numbers: dict[int, int]) -> int:
+        return sum(len(layout.generations[depth]) * n for depth, n in numbers.items())
+
+    fitting = max_memory / (8.0 * COPIES * terms.n_samples)
+    grown = columns(state.landmarks)
+    if grown > fitting:
+        share = max(0.0, (fitting - columns(before)) / (grown - columns(before)))
         for depth, number in state.landmarks.items():
-            state.landmarks[depth] = max(1, int(number * fitting / columns))
+            least = before.get(depth, 0)
+            state.landmarks[depth] = max(1, least + int(share * (number - least)))
 
 
 def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan, d: int) -> bool:
     """Whether coordinates from those of the children cost less than exact ones."""
     if state.linear:
         return True
+    # With a second basis for the outside there is no choice; here products are not left out.
     below = state.landmarks.get(d + 1, 0)
     whole = max(
         (
@@ -382,7 +339,7 @@ def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
         ),
         default=0,
     )
-    return 2 * min(max(below, whole) ** 2, MOST_PAIRS) <= terms.n_samples
+    return max(below, whole) ** 2 <= min(MOST_PAIRS, terms.n_samples / 2)
 
 
 def _is_small(node: Node, plan: SweepPlan) -> bool:
@@ -431,7 +388,7 @@ def _grow(
 
 
 def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> set[int]:
-    """The same where every cut loses what any basis above or below it loses.
+    """Raise all of them where every cut loses what any basis above or below it loses.
 
     All generations grow by one factor, up to four times the number of weights that each
     generation's share of what may be lost asks for.
@@ -494,20 +451,22 @@ def _bases(
     for depth in sorted(growing & needed.keys(), reverse=True):
         nodes = needed[depth]
         marks = order[: state.landmarks[depth]].to(terms.weights.device)
-        tests = _outside_columns(layout.root, terms, nodes, marks, executor)
+        tests = outside_columns(layout.root, terms, nodes, marks, executor)
         if _from_children(state, layout, terms, plan, depth):
-            state.coordinates |= _exact_coordinates(layout.root, terms, exact, executor)
+            state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
             exact = []
             pairs = [
                 [_coordinates(child, state, terms) for child in node.children] for node in nodes
             ]
             items = zip(pairs, tests, tests[:, marks], strict=True)
-            found = map_ordered(partial(_joined, _share(layout, terms, plan)), items, executor)
+            found = map_ordered(
+                partial(joined_coordinates, _share(layout, terms, plan)), items, executor
+            )
             state.coordinates |= dict(zip(nodes, found, strict=True))
         else:
             exact.append((nodes, tests))
         done += nodes
-    state.coordinates |= _exact_coordinates(layout.root, terms, exact, executor)
+    state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
     return done
 
 
@@ -516,131 +475,6 @@ def _coordinates(node: Node, state: _State, terms: Terms) -> Tensor:
     if node.children and terms.vectors.shape[1] ** min(node.size, 64) > SMALL_BLOCK:
         return state.coordinates[node]
     return row_kronecker(terms.vectors[node.start : node.stop])
-
-
-def _outside_columns(
-    root: Node, terms: Terms, nodes: list[Node], marks: Tensor, executor: Executor | None
-) -> Tensor:
-    """Gram products of the outside of each node with the landmarks, ``(nodes, samples, marks)``."""
-    return _columns(TilePlan.of(root, outside=nodes), terms, marks, executor)
-
-
-def _columns(plan: TilePlan, terms: Terms, marks: Tensor, executor: Executor | None) -> Tensor:
-    """Columns of the Gram products of a plan, ``(products, samples, marks)``."""
-    landmarks = terms.take(marks)
-    out = terms.weights.new_empty(plan.n_wanted, terms.n_samples, len(marks))
-
-    def fill(part: slice) -> None:
-        for b in range(0, len(marks), TILE):
-            some = landmarks.take(slice(b, b + TILE))
-            out[:, part, b : b + TILE] = _between(plan, terms.take(part), some)
-
-    for _ in map_ordered(fill, terms.stripes(terms.tile(plan.n_wanted)), executor):
-        pass
-    return out
-
-
-def _joined(lost: float, item: tuple[list[Tensor], Tensor, Tensor]) -> Tensor:
-    """Coordinates of a block from those of its two children.
-
-    Of all products of their basis vectors those are kept that hold all but a share ``lost`` of
-    the weight, as estimated from random mixtures of the landmarks; of their span, the part that
-    the landmarks reach.
-    """
-    children, tests, gram = item
-    left, right = (A.T.contiguous() for A in children)
-    n_pairs = len(left) * len(right)
-    parts = [slice(b, b + TILE) for b in range(0, len(tests), TILE)]
-    first = torch.arange(len(left), device=left.device).repeat_interleave(len(right))
-    second = torch.arange(len(right), device=left.device).repeat(len(left))
-    if n_pairs > ALL_PAIRS:
-        lengths, directions = torch.linalg.eigh(gram)  # of the landmarks' outside vectors
-        kept = lengths > lengths[-1] * CUTOFF
-        generator = torch.Generator().manual_seed(len(gram))
-        mixed = torch.randn(int(kept.sum()), PROBES, generator=generator, dtype=gram.dtype)
-        mixed = mixed.to(gram.device) / lengths[kept].sqrt()[:, None]
-        probe = _matmul(tests, directions[:, kept] @ mixed)
-        images = tests.new_zeros(n_pairs, probe.shape[1])
-        for part in parts:
-            products = left[:, None, part] * right[None, :, part]
-            images += _matmul(products.flatten(0, 1), probe[part])
-        energies, pairs = images.square().sum(dim=1).sort(descending=True)
-        tail = energies.sum() - energies.cumsum(0)
-        number = min(int((tail > lost * energies.sum()).sum()) + 1, MOST_PAIRS)
-        best = pairs[: max(number, tests.shape[1])].sort().values
-        first, second = first[best], second[best]
-    images = tests.new_zeros(len(first), tests.shape[1])
-    for part in parts:
-        products = left[:, part][first]
-        products *= right[:, part][second]
-        images += _matmul(products, tests[part])
-    basis = torch.linalg.qr(images).Q
-    out = tests.new_empty(len(tests), basis.shape[1])
-    for part in parts:
-        products = left[:, part][first]
-        products *= right[:, part][second]
-        out[part] = _matmul(products.T, basis)
-    return out
-
-
-def _exact_coordinates(
-    root: Node, terms: Terms, blocks: list[tuple[list[Node], Tensor]], executor: Executor | None
-) -> dict[Node, Tensor]:
-    """Coordinates from the Gram products of the blocks themselves."""
-    if not blocks:
-        return {}
-    nodes = [node for group, _ in blocks for node in group]
-    tests = [
-        torch.stack(list(map_ordered(_orthogonal, columns, executor))) for _, columns in blocks
-    ]
-    plan = TilePlan.of(root, inside=nodes)
-    parts = terms.stripes(terms.tile(len(nodes)))
-    work = partial(_stripe_images, [terms.take(part) for part in parts], plan, tests, parts)
-    stripes = list(map_ordered(work, range(len(parts)), executor))
-    images = [torch.cat(stripe, dim=1) for stripe in zip(*stripes, strict=True)]
-    del stripes
-    pairs = [pair for both in zip(tests, images, strict=True) for pair in zip(*both, strict=True)]
-    return dict(zip(nodes, map_ordered(_normalised, pairs, executor), strict=True))
-
-
-def _stripe_images(
-    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], parts: list[slice], i: int
-) -> list[Tensor]:
-    """Rows of the products of Gram matrices with the columns of stacks."""
-    images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
-    room = [torch.empty_like(image) for image in images]
-    out = None
-    for j, part in enumerate(parts):
-        out = _between(plan, cut[i], cut[j], out)
-        _add_products(images, out, [A[:, part] for A in stacks], room)
-    return images
-
-
-def _add_products(
-    images: list[Tensor], matrices: Tensor, stacks: list[Tensor], room: list[Tensor]
-) -> None:
-    """Add the products of the matrices with their blocks to the images; ``room`` is overwritten."""
-    begin = 0
-    for image, A, product in zip(images, stacks, room, strict=True):
-        some = matrices[begin : begin + len(A)]
-        if image.device.type == "cpu":  # new memory for every product would cost as much
-            np.matmul(some.numpy(), A.numpy(), out=product.numpy())
-            image += product
-        else:
-            image.baddbmm_(some, A)
-        begin += len(A)
-
-
-def _orthogonal(test: Tensor) -> Tensor:
-    return torch.linalg.qr(test).Q
-
-
-def _normalised(item: tuple[Tensor, Tensor]) -> Tensor:
-    """Coordinates in an orthonormal basis of the span of combinations of the samples' vectors."""
-    combinations, images = item
-    lengths, directions = torch.linalg.eigh(_matmul(combinations.T, images))
-    kept = lengths > lengths[-1] * CUTOFF
-    return _matmul(images, directions[:, kept] / lengths[kept].sqrt())
 
 
 # -- both sides --------------------------------------------------------------------------------
@@ -668,13 +502,15 @@ def _two_sided(
             most = max(state.landmarks.values(), default=FIRST_LANDMARKS)
             count = min(state.landmarks.get(depth, FIRST_LANDMARKS), most)
             marks = order[:count].to(terms.weights.device)
-            tests = _inside_columns(layout.root, terms, nodes, marks, executor)
+            tests = inside_columns(layout.root, terms, nodes, marks, executor)
             children = [
                 [outsides[parent], _coordinates(sibling, state, terms)]
                 for _, parent, sibling in pairs
             ]
             items = zip(children, tests, tests[:, marks], strict=True)
-            found = map_ordered(partial(_joined, _share(layout, terms, plan)), items, executor)
+            found = map_ordered(
+                partial(joined_coordinates, _share(layout, terms, plan)), items, executor
+            )
         outsides = dict(zip(nodes, found, strict=True))
         cuts = [node for node in nodes if node in state.coordinates or layout.is_wanted(node)]
         across = [
@@ -695,17 +531,8 @@ def _is_open(node: Node, layout: _Layout) -> bool:
 def _across(item: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Squared Schmidt values (not normalised) between two bases."""
     inside, outside, weights = item
-    matrix = torch.cat([_matmul((inside * w[:, None]).T, outside) for w in weights.T], dim=1)
+    matrix = torch.cat([matmul((inside * w[:, None]).T, outside) for w in weights.T], dim=1)
     return torch.linalg.svdvals(matrix).square()
-
-
-def _inside_columns(
-    root: Node, terms: Terms, nodes: list[Node], marks: Tensor, executor: Executor | None
-) -> Tensor:
-    """Gram products of each node with the landmarks, times the products of their weights."""
-    columns = _columns(TilePlan.of(root, inside=nodes), terms, marks, executor)
-    columns *= terms.weights @ terms.weights[marks].T
-    return columns
 
 
 # -- density matrices --------------------------------------------------------------------------
@@ -718,6 +545,7 @@ def _densities(
     small: list[Node],
     based: list[Node],
     executor: Executor | None,
+    progress: _Progress,
 ) -> dict[Node, Tensor]:
     """Reduced density matrices (not normalised), each in its block's basis."""
     groups: dict[int, list[Node]] = {}
@@ -731,8 +559,9 @@ def _densities(
     parts = terms.stripes(terms.tile(len(nodes)))
     work = partial(_stripe_densities, [terms.take(p) for p in parts], tile_plan, stacks, parts)
     sums: list[Tensor] = []
-    for found in map_ordered(work, range(len(parts) - 1, -1, -1), executor):
+    for i, found in enumerate(map_ordered(work, range(len(parts) - 1, -1, -1), executor), 1):
         sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
+        progress.reach(0.4 + 0.5 * (1 - (1 - i / len(parts)) ** 2))  # the longest come first
     densities = [density + density.mT for density in sums]
     return dict(zip(nodes, (one for stack in densities for one in stack), strict=True))
 
@@ -745,11 +574,11 @@ def _stripe_densities(
     room = [torch.empty_like(image) for image in images]
     out = None
     for j in range(i + 1):
-        out = _between(plan, cut[i], cut[j], out)
+        out = cut[i].with_all(plan, cut[j], out)
         if j == i:
             out *= 0.5
-        _add_products(images, out, [A[:, parts[j]] for A in stacks], room)
-    return [_matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
+        add_products(images, out, [A[:, parts[j]] for A in stacks], room)
+    return [matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
 
 
 def _spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> CutSpectrum:

@@ -121,7 +121,7 @@ def tiles(
 
 
 def _padded(vectors: LocalVectors, multiple: int) -> NDArray[np.float64]:
-    """Samples filled up to a multiple, and components to two."""
+    """Fill up the samples to a multiple, and the components to two."""
     missing = -vectors.shape[2] % multiple, max(2 - vectors.shape[1], 0)
     return torch.nn.functional.pad(vectors, (0, missing[0], 0, missing[1])).contiguous().numpy()
 
@@ -143,12 +143,46 @@ def _store(patch, out, i, j):  # pragma: no cover - compiled
 
 @numba.njit(nogil=True, cache=True)
 def _store_product(patch, other, out, i, j):  # pragma: no cover - compiled
-    """The same for the product of two patches."""
+    """Store the product of two patches in the same way."""
     for r in range(min(ROWS, out.shape[0] - i)):
         x, z = patch[r * TILE : (r + 1) * TILE], other[r * TILE : (r + 1) * TILE]
         y = out[i + r, j : j + TILE]
         for c in range(y.size):
             y[c] = x[c] * z[c]
+
+
+@numba.njit(nogil=True, inline="always")
+def _go_up(own, kernel, rows, columns, i, j, spans, children):  # pragma: no cover - compiled
+    """Products of every block, from its features or its children, for one patch."""
+    for node in range(spans.shape[0] - 1, -1, -1):
+        first, count = children[node]
+        if count == 0:
+            own[node] = 1.0
+            patch = own[node].reshape(ROWS, TILE)
+            for n in range(spans[node, 0], spans[node, 1]):
+                multiply_kernels(patch, kernel, rows, columns, n, i, j)
+            continue
+        _multiply(own[first], own[first + 1], own[node])
+        for child in range(first + 2, first + count):
+            _multiply(own[child], own[node], own[node])
+
+
+@numba.njit(nogil=True, inline="always")
+def _go_down(own, rest, i, j, node, children, outside, out):  # pragma: no cover - compiled
+    """Products of all that is outside the children of a block, stored where they are wanted."""
+    first, count = children[node]
+    for child in range(first, first + count):
+        place = outside[child]
+        if count == 2 and children[child, 1] == 0 and place >= 0:  # the last use of it
+            _store_product(rest[node], own[2 * first + 1 - child], out[place], i, j)
+            continue
+        source = rest[node]
+        for sibling in range(first, first + count):
+            if sibling != child:
+                _multiply(source, own[sibling], rest[child])
+                source = rest[child]
+        if place >= 0:
+            _store(rest[child], out[place], i, j)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -162,38 +196,15 @@ def _fill(
     kernel = np.zeros((ROWS, TILE))
     n_rows, n_columns = weights.shape
     for j in range(0, n_columns, TILE):
+        width = min(TILE, n_columns - j)
         for i in range(0, n_rows, ROWS):
-            for node in range(n_nodes - 1, -1, -1):
-                first, count = children[node]
-                if count == 0:
-                    own[node] = 1.0
-                    patch = own[node].reshape(ROWS, TILE)
-                    for n in range(spans[node, 0], spans[node, 1]):
-                        multiply_kernels(patch, kernel, rows, columns, n, i, j)
-                else:
-                    _multiply(own[first], own[first + 1], own[node])
-                    for child in range(first + 2, first + count):
-                        _multiply(own[child], own[node], own[node])
+            _go_up(own, kernel, rows, columns, i, j, spans, children)
+            for r in range(min(ROWS, n_rows - i)):
+                rest[0, r * TILE : r * TILE + width] = weights[i + r, j : j + width]
+            for node in range(n_nodes):
                 if inside[node] >= 0:
                     _store(own[node], out[inside[node]], i, j)
-            for r in range(min(ROWS, n_rows - i)):
-                x, y = rest[0, r * TILE : (r + 1) * TILE], weights[i + r, j : j + TILE]
-                for c in range(y.size):
-                    x[c] = y[c]
-            for node in range(n_nodes):
-                first, count = children[node]
-                for child in range(first, first + count):
-                    if count == 2 and children[child, 1] == 0 and outside[child] >= 0:
-                        sibling = first + (child == first)
-                        _store_product(rest[node], own[sibling], out[outside[child]], i, j)
-                        continue
-                    source = rest[node]
-                    for sibling in range(first, first + count):
-                        if sibling != child:
-                            _multiply(source, own[sibling], rest[child])
-                            source = rest[child]
-                    if outside[child] >= 0:
-                        _store(rest[child], out[outside[child]], i, j)
+                _go_down(own, rest, i, j, node, children, outside, out)
 
 
 def _on_device(

@@ -239,9 +239,9 @@ ROUTES = {
         "data_tensor.DENSE_ELEMENTS": 1, "sweep.SMALL_BLOCK": 1, "spectrum.FIRST_SKETCH": 3,
     },
     "truncated": {"streaming.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
-    "exact coordinates": {"streaming.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 10**6},
+    "exact coordinates": {"streaming.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 1},
     "two-sided": {
-        "streaming.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "streaming.ALL_PAIRS": 1,
+        "streaming.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "bases.ALL_PAIRS": 1,
         "streaming.FIRST_LANDMARKS": 3,
     },
     "pilot": {"streaming.SMALL_BLOCK": 4, "streaming.PILOT": 8},

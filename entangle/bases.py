@@ -1,0 +1,134 @@
+r"""Bases for blocks of features, and the coordinates of the samples in them.
+
+A basis spans :math:`D_K b_s`, the tensor applied to the outside vectors of landmark samples s: the
+combinations :math:`\sum_m a_m C_{ms}` of the samples' block vectors, with the tests
+:math:`C = (H_{K^c} \circ W W^T)[:, s]`. Any orthonormal basis gives a valid projection; the tests
+only decide how much of the tensor it holds.
+
+Source: Halko, Martinsson, Tropp 2011, SIAM Review 53, 217, for the range finder; arXiv:2303.11249.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from entangle.parallel import map_ordered
+from entangle.partition import Node
+from entangle.terms import Terms, add_products, gram_columns, matmul
+from entangle.tiles import TilePlan
+
+__all__ = ["exact_coordinates", "inside_columns", "joined_coordinates", "outside_columns"]
+
+PROBES = 32  # random directions from which the weight of a product is estimated
+TILE = 256  # samples at a time
+ALL_PAIRS = 512  # products of the children's basis vectors that are kept without a look
+MOST_PAIRS = 4096  # and those that a block keeps at most
+CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
+
+
+def outside_columns(
+    root: Node, terms: Terms, nodes: list[Node], marks: Tensor, executor: Executor | None
+) -> Tensor:
+    """Gram products of the outside of each node with the landmarks, ``(nodes, samples, marks)``."""
+    return gram_columns(TilePlan.of(root, outside=nodes), terms, marks, executor)
+
+
+def inside_columns(
+    root: Node, terms: Terms, nodes: list[Node], marks: Tensor, executor: Executor | None
+) -> Tensor:
+    """Gram products of each node with the landmarks, times the products of their weights."""
+    columns = gram_columns(TilePlan.of(root, inside=nodes), terms, marks, executor)
+    columns *= terms.weights @ terms.weights[marks].T
+    return columns
+
+
+def joined_coordinates(lost: float, item: tuple[list[Tensor], Tensor, Tensor]) -> Tensor:
+    """Coordinates of a block from those of its two children.
+
+    Of all products of their basis vectors those are kept that hold all but a share ``lost`` of
+    the weight, as estimated from random mixtures of the landmarks; of their span, the part that
+    the landmarks reach.
+    """
+    children, tests, gram = item
+    left, right = (A.T.contiguous() for A in children)
+    n_pairs = len(left) * len(right)
+    parts = [slice(b, b + TILE) for b in range(0, len(tests), TILE)]
+    first = torch.arange(len(left), device=left.device).repeat_interleave(len(right))
+    second = torch.arange(len(right), device=left.device).repeat(len(left))
+    if n_pairs > ALL_PAIRS:
+        lengths, directions = torch.linalg.eigh(gram)  # of the landmarks' outside vectors
+        kept = lengths > lengths[-1] * CUTOFF
+        generator = torch.Generator().manual_seed(len(gram))
+        mixed = torch.randn(int(kept.sum()), PROBES, generator=generator, dtype=gram.dtype)
+        mixed = mixed.to(gram.device) / lengths[kept].sqrt()[:, None]
+        probe = matmul(tests, directions[:, kept] @ mixed)
+        images = tests.new_zeros(n_pairs, probe.shape[1])
+        for part in parts:
+            products = left[:, None, part] * right[None, :, part]
+            images += matmul(products.flatten(0, 1), probe[part])
+        energies, pairs = images.square().sum(dim=1).sort(descending=True)
+        tail = energies.sum() - energies.cumsum(0)
+        number = min(int((tail > lost * energies.sum()).sum()) + 1, MOST_PAIRS)
+        best = pairs[: max(number, tests.shape[1])].sort().values
+        first, second = first[best], second[best]
+    images = tests.new_zeros(len(first), tests.shape[1])
+    for part in parts:
+        products = left[:, part][first]
+        products *= right[:, part][second]
+        images += matmul(products, tests[part])
+    basis = torch.linalg.qr(images).Q
+    out = tests.new_empty(len(tests), basis.shape[1])
+    for part in parts:
+        products = left[:, part][first]
+        products *= right[:, part][second]
+        out[part] = matmul(products.T, basis)
+    return out
+
+
+def exact_coordinates(
+    root: Node, terms: Terms, blocks: list[tuple[list[Node], Tensor]], executor: Executor | None
+) -> dict[Node, Tensor]:
+    """Coordinates from the Gram products of the blocks themselves."""
+    if not blocks:
+        return {}
+    nodes = [node for group, _ in blocks for node in group]
+    tests = [
+        torch.stack(list(map_ordered(_orthogonal, columns, executor))) for _, columns in blocks
+    ]
+    plan = TilePlan.of(root, inside=nodes)
+    parts = terms.stripes(terms.tile(len(nodes)))
+    work = partial(_stripe_images, [terms.take(part) for part in parts], plan, tests, parts)
+    stripes = list(map_ordered(work, range(len(parts)), executor))
+    images = [torch.cat(stripe, dim=1) for stripe in zip(*stripes, strict=True)]
+    del stripes
+    pairs = [pair for both in zip(tests, images, strict=True) for pair in zip(*both, strict=True)]
+    return dict(zip(nodes, map_ordered(_normalised, pairs, executor), strict=True))
+
+
+def _stripe_images(
+    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], parts: list[slice], i: int
+) -> list[Tensor]:
+    """Rows of the products of Gram matrices with the columns of stacks."""
+    images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
+    room = [torch.empty_like(image) for image in images]
+    out = None
+    for j, part in enumerate(parts):
+        out = cut[i].with_all(plan, cut[j], out)
+        add_products(images, out, [A[:, part] for A in stacks], room)
+    return images
+
+
+def _orthogonal(test: Tensor) -> Tensor:
+    return torch.linalg.qr(test).Q
+
+
+def _normalised(item: tuple[Tensor, Tensor]) -> Tensor:
+    """Coordinates in an orthonormal basis of the span of combinations of the samples' vectors."""
+    combinations, images = item
+    lengths, directions = torch.linalg.eigh(matmul(combinations.T, images))
+    kept = lengths > lengths[-1] * CUTOFF
+    return matmul(images, directions[:, kept] / lengths[kept].sqrt())

@@ -1,0 +1,122 @@
+"""Product states of a data tensor, taken in tiles of samples."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entangle.axes import LabelWeights, LocalVectors
+from entangle.parallel import map_ordered
+from entangle.partition import Node
+from entangle.tiles import TilePlan, tiles
+
+__all__ = ["Terms", "add_products", "gram_columns", "gram_totals", "matmul"]
+
+TILE = 256  # samples to a side of a tile at most
+TILE_BYTES = 2**26  # of the products in one tile
+DEVICE_TILE = 2048  # on a GPU
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The product states of a data tensor, features in the order of a tree.
+
+    Attributes
+    ----------
+    vectors
+        Shape ``(features, local, samples)``.
+    weights
+        Shape ``(samples, labels)``.
+    """
+
+    vectors: LocalVectors
+    weights: LabelWeights
+
+    @property
+    def n_samples(self) -> int:
+        """Number of terms."""
+        return self.vectors.shape[2]
+
+    def take(self, rows: slice | Tensor) -> Terms:
+        """Take some of the terms."""
+        return Terms(self.vectors[:, :, rows].contiguous(), self.weights[rows])
+
+    def stripes(self, size: int) -> list[slice]:
+        """Cut the samples into runs of at most ``size``."""
+        return [slice(b, min(b + size, self.n_samples)) for b in range(0, self.n_samples, size)]
+
+    def tile(self, n_products: int) -> int:
+        """Count the samples to a side of a tile of so many products."""
+        if self.vectors.device.type != "cpu":
+            return DEVICE_TILE
+        fitting = math.isqrt(TILE_BYTES // (8 * max(n_products, 1)))
+        return max(64, min(TILE, fitting // 64 * 64))
+
+    def with_all(self, plan: TilePlan, columns: Terms, out: Tensor | None = None) -> Tensor:
+        """Gram products of a plan between these terms and others, see :func:`tiles`."""
+        return tiles(plan, self.vectors, columns.vectors, self.weights, columns.weights, out)
+
+
+def gram_totals(terms: Terms, executor: Executor | None = None) -> tuple[float, float]:
+    """Sum of the products of kernels and weights over all pairs of samples, and of their sizes."""
+    root = Node(0, terms.vectors.shape[0], 0, ())
+    plan = TilePlan.of(root, inside=(root,))
+    parts = terms.stripes(terms.tile(1))
+    work = partial(_stripe_totals, [terms.take(part) for part in parts], plan)
+    sums = list(map_ordered(work, range(len(parts) - 1, -1, -1), executor))
+    return math.fsum(a for a, _ in sums), math.fsum(b for _, b in sums)
+
+
+def _stripe_totals(cut: list[Terms], plan: TilePlan, i: int) -> tuple[float, float]:
+    total = magnitude = 0.0
+    out = None
+    for j in range(i + 1):
+        out = cut[i].with_all(plan, cut[j], out)
+        product = out[0] * (cut[i].weights @ cut[j].weights.T)
+        times = 1.0 if i == j else 2.0
+        total += times * float(product.sum())
+        magnitude += times * float(product.abs().sum())
+    return total, magnitude
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Product of matrices; on the CPU by the BLAS of numpy, whose kernels a user can choose."""
+    if a.device.type == "cpu":
+        return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
+    return a @ b
+
+
+def gram_columns(plan: TilePlan, terms: Terms, marks: Tensor, executor: Executor | None) -> Tensor:
+    """Columns of the Gram products of a plan, ``(products, samples, marks)``."""
+    landmarks = terms.take(marks)
+    out = terms.weights.new_empty(plan.n_wanted, terms.n_samples, len(marks))
+
+    def fill(part: slice) -> None:
+        for b in range(0, len(marks), TILE):
+            some = landmarks.take(slice(b, b + TILE))
+            out[:, part, b : b + TILE] = terms.take(part).with_all(plan, some)
+
+    for _ in map_ordered(fill, terms.stripes(terms.tile(plan.n_wanted)), executor):
+        pass
+    return out
+
+
+def add_products(
+    images: list[Tensor], matrices: Tensor, stacks: list[Tensor], room: list[Tensor]
+) -> None:
+    """Add the products of the matrices with their blocks to the images; ``room`` is overwritten."""
+    begin = 0
+    for image, A, product in zip(images, stacks, room, strict=True):
+        some = matrices[begin : begin + len(A)]
+        if image.device.type == "cpu":  # new memory for every product would cost as much
+            np.matmul(some.numpy(), A.numpy(), out=product.numpy())
+            image += product
+        else:
+            image.baddbmm_(some, A)
+        begin += len(A)
