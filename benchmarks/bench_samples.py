@@ -62,11 +62,11 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
 SETS = {"usps": usps, "mnist_pair": mnist_pair, "mnist": mnist}
 
 
-def measured(X, weights, tolerance, route, pool, repeats, max_memory):
+def measured(X, weights, tolerance, route, pool, repeats, max_memory, device):
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        tensor = DataTensor(X, weights, Trigonometric(THETA))
+        tensor = DataTensor(X, weights, Trigonometric(THETA), device)
         profile = entanglement_profile(
             tensor, tolerance=tolerance, executor=pool, route=route, max_memory=max_memory
         )
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="*", default=[1000, 2000, 4000, 8000])
     parser.add_argument("--dense", type=int, nargs="*", default=[1000, 2000])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU without threads")
     parser.add_argument("--memory", type=float, default=8.0, help="GiB")
     options = parser.parse_args()
     blas = {f"{info['internal_api']} {info.get('architecture')}" for info in threadpool_info()}
@@ -111,6 +112,9 @@ def main() -> None:
     def part(n: int):
         return X[:n], None if weights is None else weights[:n]
 
+    if options.device != "cpu":
+        options.threads = 1
+        print(torch.cuda.get_device_name(options.device))
     torch.set_num_threads(1)
     memory = options.memory * 2**30
     with threadpool_limits(1), ThreadPoolExecutor(options.threads) as pool:
@@ -119,16 +123,30 @@ def main() -> None:
         found, ours, dense = {}, [], []
         for n in options.samples:
             seconds, found[n] = measured(
-                *part(n), options.tolerance, "truncated", pool, options.repeats, memory
+                *part(n),
+                options.tolerance,
+                "truncated",
+                pool,
+                options.repeats,
+                memory,
+                options.device,
             )
             ours.append(seconds)
         for n in options.dense:
-            seconds, exact = measured(*part(n), 1e-6, "dense", pool, options.repeats, None)
+            seconds, exact = measured(
+                *part(n), 1e-6, "dense", pool, options.repeats, None, options.device
+            )
             dense.append(seconds)
             few = found.get(n)
             if few is None:
                 few = measured(
-                    *part(n), options.tolerance, "truncated", pool, options.repeats, memory
+                    *part(n),
+                    options.tolerance,
+                    "truncated",
+                    pool,
+                    options.repeats,
+                    memory,
+                    options.device,
                 )[1]
             bound = few.error_bound + exact.error_bound
             share = float((np.abs(few.entropy - exact.entropy) / bound).max())

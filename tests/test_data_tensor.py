@@ -556,3 +556,29 @@ def test_orthogonal_samples_are_all_noise_and_equal_ones_have_none():
     assert DataTensor([[1, 2]]).noise_share == 0
     with pytest.raises(DegenerateStateError, match="cancel"):
         _ = DataTensor(np.ones((2, 2)), [1, -1]).noise_share
+
+
+def test_outputs_of_a_network_as_weights_give_the_entanglement_of_the_network():
+    """On a full grid of inputs: functions of the two halves, multiplied, are a product state;
+    added, they have rank two."""
+    values = torch.linspace(0, 1, 4, dtype=torch.float64)
+    X = torch.cartesian_prod(*[values] * 4)
+    halves = canonical_partitions(4, level=1)[0]
+
+    class Network(torch.nn.Module):
+        def __init__(self, join):
+            super().__init__()
+            self.join = join
+            self.left, self.right = (torch.nn.Linear(2, 1).double() for _ in range(2))
+
+        def forward(self, X):
+            left, right = torch.tanh(self.left(X[:, :2])), torch.tanh(self.right(X[:, 2:]))
+            return self.join(left, right)[:, 0]
+
+    torch.manual_seed(0)
+    for join, ranks in ((torch.mul, 1), (torch.add, 2)):
+        tensor = DataTensor(X, weights=Network(join)(X), embedding=Trigonometric(0.5))
+        found = tensor.schmidt_values(halves)
+        assert int((found > 1e-12 * found[0]).sum()) == ranks
+        profile = entanglement_profile(tensor, levels=1)
+        assert (profile.entropy[0] > 1e-6) == (ranks == 2)
