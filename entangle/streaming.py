@@ -30,6 +30,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ from entangle.gram import row_kronecker
 from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, discarded_weight_for
-from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, block_spectra
+from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, reduced_density
 from entangle.terms import Terms, add_products, gram_totals, matmul
 from entangle.tiles import TilePlan
 
@@ -57,6 +58,8 @@ MOST_LANDMARKS = 0.5  # share of the samples beyond which all of them cost less
 PILOT = 1024  # samples from which a quarter of them tells how many landmarks are needed
 ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
+LINEAR_COPIES = 3  # the same with bases on both sides, block after block
+SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
 FEED = 8  # a block that its parent builds on discards this much less
@@ -227,7 +230,6 @@ def _solve(
     linear = terms.n_samples > LINEAR if linear is None else linear
     first = _first_landmarks(root, terms, plan, executor, max_memory, layout, linear)
     state = _State(first, linear, {}, {})
-    spectra: Spectra = {}
     small: list[Node] = layout.small
     progress = _Progress(len(layout.wanted), advance)
     progress.reach(0.1)
@@ -244,7 +246,8 @@ def _solve(
             progress.reach(0.4)
             densities = _densities(state, layout, terms, small, evaluated, executor, progress)
             for node in small:
-                spectra |= _inside_spectra(node, densities[node], layout, plan, terms.n_samples)
+                found = _inside_spectra(node, densities[node], layout, plan, terms.n_samples)
+                state.spectra |= found
             small = []
             for node in evaluated:
                 values = torch.linalg.eigvalsh(densities[node])
@@ -260,11 +263,9 @@ def _solve(
         if not growing:
             break
         grown = growing
-    for node, found in state.spectra.items():
-        if layout.is_wanted(node):
-            spectra[node.start, node.stop] = found
     progress.reach(1.0)
-    return spectra, state.landmarks
+    wanted = {node: found for node, found in state.spectra.items() if layout.is_wanted(node)}
+    return {(node.start, node.stop): found for node, found in wanted.items()}, state.landmarks
 
 
 class _Progress:
@@ -315,7 +316,8 @@ def _fit(
     def columns(numbers: dict[int, int]) -> int:
         return sum(len(layout.generations[depth]) * n for depth, n in numbers.items())
 
-    fitting = max_memory / (8.0 * COPIES * terms.n_samples)
+    copies = LINEAR_COPIES if state.linear else COPIES
+    fitting = max_memory / (8.0 * copies * terms.n_samples)
     grown = columns(state.landmarks)
     if grown > fitting:
         share = max(0.0, (fitting - columns(before)) / (grown - columns(before)))
@@ -403,8 +405,9 @@ def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
     growing = set()
     for depth, nodes in layout.generations.items():
         before = state.landmarks[depth]
-        tails = [spectra[n].weights.sum() - np.cumsum(spectra[n].weights) for n in nodes]
-        enough = 1 + max(int(np.count_nonzero(tail > share)) for tail in tails)
+        weights = [spectra[node].weights for node in nodes if node in spectra]
+        tails = [w.sum() - np.cumsum(w) for w in weights]
+        enough = 1 + max((int(np.count_nonzero(tail > share)) for tail in tails), default=0)
         state.landmarks[depth] = max(before, min(math.ceil(factor * before), 4 * enough))
         if state.landmarks[depth] > before:
             growing.add(depth)
@@ -446,25 +449,25 @@ def _bases(
     """Work out the coordinates of the generations that grow, children first; the blocks done."""
     usable = (terms.weights != 0).any(dim=1).nonzero()[:, 0].cpu()
     order = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(1))]
+    lost = _share(layout, terms, plan)
     done: list[Node] = []
     exact: list[tuple[list[Node], Tensor]] = []  # with their tests; all of them in one pass
     for depth in sorted(growing & needed.keys(), reverse=True):
         nodes = needed[depth]
         marks = order[: state.landmarks[depth]].to(terms.weights.device)
-        tests = outside_columns(layout.root, terms, nodes, marks, executor)
-        if _from_children(state, layout, terms, plan, depth):
-            state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
-            exact = []
-            pairs = [
-                [_coordinates(child, state, terms) for child in node.children] for node in nodes
-            ]
+        if not _from_children(state, layout, terms, plan, depth):
+            exact.append((nodes, outside_columns(layout.root, terms, nodes, marks, executor)))
+            done += nodes
+            continue
+        state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
+        exact = []
+        for first in range(0, len(nodes), SUBTREES):
+            some = nodes[first : first + SUBTREES]
+            tests = outside_columns(layout.root, terms, some, marks, executor)
+            pairs = [[_coordinates(c, state, terms) for c in node.children] for node in some]
             items = zip(pairs, tests, tests[:, marks], strict=True)
-            found = map_ordered(
-                partial(joined_coordinates, _share(layout, terms, plan)), items, executor
-            )
-            state.coordinates |= dict(zip(nodes, found, strict=True))
-        else:
-            exact.append((nodes, tests))
+            found = map_ordered(partial(joined_coordinates, lost), items, executor)
+            state.coordinates |= dict(zip(some, found, strict=True))
         done += nodes
     state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
     return done
@@ -486,53 +489,74 @@ def _two_sided(
     """Spectra of all cuts from bases of their insides and outsides, from the root down."""
     usable = (terms.weights != 0).any(dim=1).nonzero()[:, 0].cpu()
     order = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(2))]
+    work = _Descent(state, layout, terms, plan, order)
     spectra: dict[Node, CutSpectrum] = {}
-    outsides: dict[Node, Tensor] = {}
-    parents, depth = [layout.root], 1
-    while parents:
-        pairs = [
-            (child, parent, sibling)
-            for parent in parents
-            for child, sibling in zip(parent.children, parent.children[::-1], strict=True)
-        ]
-        nodes = [child for child, _, _ in pairs]
-        if depth == 1:
-            found = [_coordinates(sibling, state, terms) for _, _, sibling in pairs]
-        else:
-            most = max(state.landmarks.values(), default=FIRST_LANDMARKS)
-            count = min(state.landmarks.get(depth, FIRST_LANDMARKS), most)
-            marks = order[:count].to(terms.weights.device)
-            tests = inside_columns(layout.root, terms, nodes, marks, executor)
-            children = [
-                [outsides[parent], _coordinates(sibling, state, terms)]
-                for _, parent, sibling in pairs
-            ]
-            items = zip(children, tests, tests[:, marks], strict=True)
-            found = map_ordered(
-                partial(joined_coordinates, _share(layout, terms, plan)), items, executor
-            )
-        outsides = dict(zip(nodes, found, strict=True))
-        cuts = [node for node in nodes if node in state.coordinates or layout.is_wanted(node)]
-        across = [
-            (_coordinates(node, state, terms), outsides[node], terms.weights) for node in cuts
-        ]
-        for node, values in zip(cuts, map_ordered(_across, across, executor), strict=True):
-            spectra[node] = _spectrum(values, node, plan, terms.n_samples)
-        parents = [node for node in nodes if node.children and _is_open(node, layout)]
-        depth += 1
+    left, right = layout.root.children
+    level = [
+        (left, _coordinates(right, state, terms), 1),
+        (right, _coordinates(left, state, terms), 1),
+    ]
+    while 0 < len(level) < SUBTREES:
+        for item in level:
+            spectra |= work.across(*item)
+        level = [below for found in map_ordered(work.below, level, executor) for below in found]
+    for found in map_ordered(work.all_below, level, executor):
+        spectra |= found
     return spectra
 
 
-def _is_open(node: Node, layout: _Layout) -> bool:
-    """Whether a cut below is wanted."""
-    return any(layout.is_wanted(below) for child in node.children for below in child.walk())
+Branch: TypeAlias = tuple[Node, Tensor, int]  # a block, coordinates of its outside, its depth
 
 
-def _across(item: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Squared Schmidt values (not normalised) between two bases."""
-    inside, outside, weights = item
-    matrix = torch.cat([matmul((inside * w[:, None]).T, outside) for w in weights.T], dim=1)
-    return torch.linalg.svdvals(matrix).square()
+@dataclass(frozen=True)
+class _Descent:
+    """What the walk down to the outsides of the blocks needs."""
+
+    state: _State
+    layout: _Layout
+    terms: Terms
+    plan: SweepPlan
+    order: Tensor
+
+    def all_below(self, branch: Branch) -> dict[Node, CutSpectrum]:
+        """Spectra of a block and of all below it, depth first."""
+        spectra = self.across(*branch)
+        for child in self.below(branch):
+            spectra |= self.all_below(child)
+        return spectra
+
+    def below(self, branch: Branch) -> list[Branch]:
+        """Build the bases of the outsides of the two halves of a block."""
+        parent, outside, depth = branch
+        if _is_small(parent, self.plan) or not self._is_open(parent):
+            return []
+        lost = _share(self.layout, self.terms, self.plan)
+        found = []
+        for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
+            count = self.state.landmarks.get(depth + 1, FIRST_LANDMARKS)
+            if _is_small(child, self.plan):
+                count = 2 * self.plan.local**child.size  # its rank is no larger than half of it
+            marks = self.order[:count].to(self.terms.weights.device)
+            tests = inside_columns(self.layout.root, self.terms, [child], marks, None)[0]
+            pair = [outside, _coordinates(sibling, self.state, self.terms)]
+            joined = joined_coordinates(lost, (pair, tests, tests[marks]))
+            found.append((child, joined, depth + 1))
+        return found
+
+    def across(self, node: Node, outside: Tensor, depth: int) -> dict[Node, CutSpectrum]:
+        """Spectra of a block, or of all wanted blocks inside it if it is small."""
+        inside, n_samples = _coordinates(node, self.state, self.terms), self.terms.n_samples
+        parts = [matmul((inside * w[:, None]).T, outside) for w in self.terms.weights.T]
+        matrix = torch.cat(parts, dim=1)
+        if _is_small(node, self.plan):
+            density = matrix @ matrix.T
+            return _inside_spectra(node, density, self.layout, self.plan, n_samples)
+        values = torch.linalg.svdvals(matrix).square()
+        return {node: _spectrum(values, node, self.plan, n_samples)}
+
+    def _is_open(self, node: Node) -> bool:
+        """Whether a cut below is wanted."""
+        return any(self.layout.is_wanted(b) for child in node.children for b in child.walk())
 
 
 # -- density matrices --------------------------------------------------------------------------
@@ -592,7 +616,11 @@ def _spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> Cu
 
 def _inside_spectra(
     block: Node, density: Tensor, layout: _Layout, plan: SweepPlan, n_samples: int
-) -> Spectra:
+) -> dict[Node, CutSpectrum]:
     """Spectra of a small block and of every wanted block inside."""
-    wanted = [node for node in block.walk() if layout.is_wanted(node)]
-    return block_spectra(block, wanted, density, plan, n_samples)
+    spectra = {}
+    for node in block.walk():
+        if layout.is_wanted(node):
+            values = torch.linalg.eigvalsh(reduced_density(density, block, node, plan.local))
+            spectra[node] = _spectrum(values, node, plan, n_samples)
+    return spectra

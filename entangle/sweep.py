@@ -14,7 +14,7 @@ and the density matrices are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
 
-__all__ = ["Subtree", "SweepPlan", "block_spectra", "cut_spectra", "matrices_needed"]
+__all__ = ["Subtree", "SweepPlan", "cut_spectra", "matrices_needed", "reduced_density"]
 
 GROUP_NODES = 4  # a group of generations ends where it has so many nodes abreast
 SMALL_BLOCK = 64  # blocks with at most so many rows go through a density matrix
@@ -218,22 +218,20 @@ def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
 
 def _small_spectra(subtree: Subtree, plan: SweepPlan) -> Spectra:
     """Spectra of a small block and of every wanted block inside."""
-    rows = row_kronecker(subtree.vectors)
+    block, rows = subtree.node, row_kronecker(subtree.vectors)
     density = rows.T @ (subtree.outside @ rows)
-    wanted = [node for node in subtree.node.walk() if node.level <= plan.deepest]
-    return block_spectra(subtree.node, wanted, density, plan, rows.shape[0])
-
-
-def block_spectra(
-    block: Node, wanted: Iterable[Node], density: Tensor, plan: SweepPlan, n_samples: int
-) -> Spectra:
-    """Spectra of blocks inside ``block`` from its reduced density matrix, by partial traces."""
     spectra: Spectra = {}
-    for node in wanted:
-        before = plan.local ** (node.start - block.start)
-        size, after = plan.local**node.size, plan.local ** (block.stop - node.stop)
-        axes = density.reshape(before, size, after, before, size, after)
-        reduced = torch.einsum("abcadc->bd", axes)
-        rank = plan.max_rank(node.size, n_samples)
-        spectra[node.start, node.stop] = density_spectrum(reduced, plan.total, rank, plan.rounding)
+    for node in block.walk():
+        if node.level <= plan.deepest:
+            reduced = reduced_density(density, block, node, plan.local)
+            rank = plan.max_rank(node.size, rows.shape[0])
+            found = density_spectrum(reduced, plan.total, rank, plan.rounding)
+            spectra[node.start, node.stop] = found
     return spectra
+
+
+def reduced_density(density: Tensor, block: Node, node: Node, local: int) -> Tensor:
+    """Density matrix of a node inside ``block`` from that of the block, by a partial trace."""
+    before = local ** (node.start - block.start)
+    size, after = local**node.size, local ** (block.stop - node.stop)
+    return torch.einsum("abcadc->bd", density.reshape(before, size, after, before, size, after))
