@@ -178,9 +178,7 @@ def report_limits(X: torch.Tensor, own: float, threads: int) -> None:
     vectors = DataTensor(X, embedding=Trigonometric(THETA)).vectors
     kernel = min(seconds(lambda: float(gram_product(vectors)[0, 0]))[0] for _ in range(3))
     reached = flops / kernel
-    print(
-        f"  kernels of all pairs: {flops / 1e9:.1f} Gflop in {kernel:.3f} s, {kernel / own:.1%} of it"
-    )
+    print(f"  kernels of all pairs: {flops / 1e9:.1f} Gflop, {kernel:.3f} s of our {own:.2f} s")
     print(
         f"  {reached / 1e9:.0f} Gflop/s; a matrix product with {threads} threads: "
         f"{rate / 1e9:.0f} Gflop/s, {rate / reached:.1f} times that"

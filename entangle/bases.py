@@ -25,8 +25,11 @@ __all__ = ["exact_coordinates", "inside_columns", "joined_coordinates", "outside
 
 PROBES = 32  # random directions from which the weight of a product is estimated
 TILE = 256  # samples at a time
+PAIR_ELEMENTS = 2**22  # of products at a time
 ALL_PAIRS = 512  # products of the children's basis vectors that are kept without a look
 MOST_PAIRS = 4096  # and those that a block keeps at most
+NOISE = 4  # units of rounding that a squared length may be wrong by, for each sample
+CLEAR = 16  # times the rounding: squared lengths that are kept
 CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
 
 
@@ -67,9 +70,12 @@ def joined_coordinates(lost: float, item: tuple[list[Tensor], Tensor, Tensor]) -
         mixed = mixed.to(gram.device) / lengths[kept].sqrt()[:, None]
         probe = matmul(tests, directions[:, kept] @ mixed)
         images = tests.new_zeros(n_pairs, probe.shape[1])
+        chunk = max(1, PAIR_ELEMENTS // (len(right) * TILE))
         for part in parts:
-            products = left[:, None, part] * right[None, :, part]
-            images += matmul(products.flatten(0, 1), probe[part])
+            for begin in range(0, len(left), chunk):
+                some = left[begin : begin + chunk, None, part] * right[None, :, part]
+                here = slice(begin * len(right), begin * len(right) + some.shape[0] * len(right))
+                images[here] += matmul(some.flatten(0, 1), probe[part])
         energies, pairs = images.square().sum(dim=1).sort(descending=True)
         tail = energies.sum() - energies.cumsum(0)
         number = min(int((tail > lost * energies.sum()).sum()) + 1, MOST_PAIRS)
@@ -127,8 +133,14 @@ def _orthogonal(test: Tensor) -> Tensor:
 
 
 def _normalised(item: tuple[Tensor, Tensor]) -> Tensor:
-    """Coordinates in an orthonormal basis of the span of combinations of the samples' vectors."""
+    """Coordinates in a basis of the span of combinations of the samples' vectors.
+
+    Squared lengths are wrong by rounding of about the norm of a Gram matrix, at most the number
+    of samples. With that added, basis vectors are orthogonal and no longer than 1, and so what is
+    found of the tensor can only be too small.
+    """
     combinations, images = item
     lengths, directions = torch.linalg.eigh(matmul(combinations.T, images))
-    kept = lengths > lengths[-1] * CUTOFF
-    return matmul(images, directions[:, kept] / lengths[kept].sqrt())
+    noise = NOISE * torch.finfo(images.dtype).eps * len(images)
+    kept = lengths > CLEAR * noise
+    return matmul(images, directions[:, kept] / (lengths[kept] + noise).sqrt())

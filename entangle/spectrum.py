@@ -45,7 +45,6 @@ DENSE_FRACTION = 0.4  # sketches wider than this share of the samples cost more 
 SUBSPACE = 128  # largest weights found apart from a stochastic estimate
 PROBES = 16  # random vectors of a stochastic estimate
 LANCZOS_STEPS = 20
-RELATIVE_CUTOFF = 1e-14  # directions of a sketch below this share of the largest are noise
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,12 @@ class CutSpectrum:
     max_rank: float
     estimate: float | None = None
     standard_error: float = 0.0
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float64], rounding: float, max_rank: float) -> CutSpectrum:
+        """Spectrum of weights found in a subspace; what they miss of one is missing."""
+        missing = 1.0 - float(weights.sum())
+        return cls(weights, max(missing, 0.0), rounding + max(-missing, 0.0), max_rank)
 
     @property
     def discarded(self) -> float:
@@ -139,7 +144,10 @@ def entropy_interval(
     if max_rank <= 1:
         return 0.0, 0.0
     p = weights[weights > 0]
+    if not p.size or missing >= 1:
+        return 0.0, math.log(max_rank)
     p = p * ((1 - missing) / p.sum())
+    p = p[p > 0]
     terms = -p * np.log(p)
     if missing <= 0:
         return max(0.0, float(terms.sum())), max(0.0, float(terms.sum()))
@@ -211,8 +219,10 @@ def _sketched(G: GramMatrix, H: GramMatrix, n_columns: int) -> Tensor:
     coefficients = torch.linalg.qr(H @ probe).Q
     image = G @ coefficients
     norms, directions = torch.linalg.eigh(coefficients.T @ image)
-    kept = norms > norms[-1] * RELATIVE_CUTOFF
-    basis = image @ (directions[:, kept] / norms[kept].sqrt())
+    # Rounding of the norms counts against them, so that no basis vector is longer than 1.
+    noise = 4 * torch.finfo(G.dtype).eps * float(norms[-1])
+    kept = norms > 16 * noise
+    basis = image @ (directions[:, kept] / (norms[kept] + noise).sqrt())
     return torch.linalg.eigvalsh(basis.T @ (H @ basis))
 
 
@@ -262,17 +272,14 @@ def gram_spectrum(
     """
     if route == "stochastic":
         return stochastic_spectrum(G, H, total, max_rank, rounding)
-    left = tolerance - entropy_error_bound(rounding, max_rank)
-    # Half the interval is about half of Audenaert's bound.
-    target = discarded_weight_for(2 * left, max_rank) if left > 0 else 0.0
-    n_columns = FIRST_SKETCH if left > 0 and route == "auto" else sys.maxsize
+    target = CutSpectrum(np.ones(1), 0.0, rounding, max_rank).goal(tolerance)
+    n_columns = FIRST_SKETCH if target > 0 and route == "auto" else sys.maxsize
     while n_columns < DENSE_FRACTION * G.shape[0]:
         weights = _descending(_sketched(G, H, n_columns), total, max_rank)
-        missing = 1.0 - float(weights.sum())
-        found = CutSpectrum(weights, max(missing, 0.0), rounding + max(-missing, 0.0), max_rank)
+        found = CutSpectrum.of(weights, rounding, max_rank)
         if found.error_bound <= tolerance:
             return found
-        n_columns = _next_sketch(weights, missing, min(target, missing / 2))
+        n_columns = _next_sketch(weights, found.missing, min(target, found.missing / 2))
     return _complete(_dense(G, H), total, max_rank, rounding)
 
 
@@ -310,8 +317,8 @@ def stochastic_spectrum(
     Q = torch.linalg.qr(apply(Q)).Q
     values = torch.linalg.eigvalsh(Q.T @ apply(Q))
     weights = _descending(values, 1.0, max_rank)
-    missing = 1.0 - float(weights.sum())
-    found = CutSpectrum(weights, max(missing, 0.0), rounding + max(-missing, 0.0), max_rank)
+    found = CutSpectrum.of(weights, rounding, max_rank)
+    missing = found.missing
     if missing <= rounding or size <= SUBSPACE:
         return found
     probes = torch.randn(size, PROBES, generator=generator, dtype=G.dtype).to(G.device)

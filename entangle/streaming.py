@@ -60,6 +60,7 @@ ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
 LINEAR_COPIES = 3  # the same with bases on both sides, block after block
 SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
+CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out for
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
 FEED = 8  # a block that its parent builds on discards this much less
@@ -140,16 +141,11 @@ class _Layout:
             if node is not binary:
                 generations.setdefault(depth, []).append(node)
             pending.extend((child, depth + 1) for child in node.children)
-        inside = {span for node in small for span in wanted if _holds(node, span)}
-        small = [node for node in small if any(_holds(node, span) for span in inside)]
+        small = [n for n in small if any((b.start, b.stop) in wanted for b in n.walk())]
         return cls(binary, generations, small, wanted)
 
     def is_wanted(self, node: Node) -> bool:
         return (node.start, node.stop) in self.wanted
-
-
-def _holds(node: Node, span: tuple[int, int]) -> bool:
-    return node.start <= span[0] and span[1] <= node.stop
 
 
 def _binary(node: Node) -> Node:
@@ -296,8 +292,8 @@ def _first_landmarks(
         return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
     some = torch.randperm(terms.n_samples, generator=torch.Generator().manual_seed(0))
     part = terms.take(some[: terms.n_samples // 4].to(terms.weights.device))
-    total, _ = gram_totals(part, executor)
-    if not total > 0:
+    total, magnitude = gram_totals(part, executor)
+    if total < CANCELLED * magnitude:
         return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
     smaller = replace(plan, total=total)
     needed = _solve(root, part, smaller, executor, max_memory, lambda _: None, linear)[1]
@@ -317,7 +313,8 @@ def _fit(
         return sum(len(layout.generations[depth]) * n for depth, n in numbers.items())
 
     copies = LINEAR_COPIES if state.linear else COPIES
-    fitting = max_memory / (8.0 * copies * terms.n_samples)
+    whole = 2 * sum(terms.vectors.shape[1] ** node.size for node in layout.small)
+    fitting = max(0.0, max_memory / (8.0 * terms.n_samples) - whole) / copies
     grown = columns(state.landmarks)
     if grown > fitting:
         share = max(0.0, (fitting - columns(before)) / (grown - columns(before)))
@@ -383,7 +380,7 @@ def _grow(
         ]
         ratio = max(ratios, default=1.0)
         before = state.landmarks[depth]
-        state.landmarks[depth] = max(1, math.ceil(before * ratio))
+        state.landmarks[depth] = math.ceil(before * ratio)
         if ratio > 1:
             growing.add(depth)
     return growing
@@ -407,7 +404,8 @@ def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
         before = state.landmarks[depth]
         weights = [spectra[node].weights for node in nodes if node in spectra]
         tails = [w.sum() - np.cumsum(w) for w in weights]
-        enough = 1 + max((int(np.count_nonzero(tail > share)) for tail in tails), default=0)
+        counts = (int(np.count_nonzero(tail > share)) for tail in tails)
+        enough = 1 + max(counts, default=terms.n_samples)  # not seen: grows with the rest
         state.landmarks[depth] = max(before, min(math.ceil(factor * before), 4 * enough))
         if state.landmarks[depth] > before:
             growing.add(depth)
@@ -421,7 +419,7 @@ def _share(layout: _Layout, terms: Terms, plan: SweepPlan) -> float:
 
 
 def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool) -> float:
-    """Factor on the number of landmarks that meets the tolerance; below 1 if fewer would do.
+    """Factor on the number of landmarks that meets the tolerance; 1 if they are enough.
 
     The discarded weight falls like a power of their number, taken from the weights found.
     """
@@ -573,12 +571,15 @@ def _densities(
 ) -> dict[Node, Tensor]:
     """Reduced density matrices (not normalised), each in its block's basis."""
     groups: dict[int, list[Node]] = {}
-    coordinates = {node: _coordinates(node, state, terms) for node in [*small, *based]}
-    for node, A in coordinates.items():
-        groups.setdefault(A.shape[1], []).append(node)
+    for node in [*small, *based]:
+        whole = node not in state.coordinates
+        width = terms.vectors.shape[1] ** node.size if whole else state.coordinates[node].shape[1]
+        groups.setdefault(width, []).append(node)
     nodes = [node for group in groups.values() for node in group]
-    stacks = [torch.stack([coordinates[node] for node in group]) for group in groups.values()]
-    del coordinates
+    stacks = [
+        torch.stack([_coordinates(node, state, terms) for node in group])
+        for group in groups.values()
+    ]
     tile_plan = TilePlan.of(layout.root, outside=nodes)
     parts = terms.stripes(terms.tile(len(nodes)))
     work = partial(_stripe_densities, [terms.take(p) for p in parts], tile_plan, stacks, parts)
@@ -609,9 +610,7 @@ def _spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> Cu
     """Spectrum of a cut from the eigenvalues of its density matrix within a basis."""
     max_rank = plan.max_rank(node.size, n_samples)
     weights = (values.clamp_min(0).sort(descending=True).values / plan.total).cpu().numpy()
-    weights = weights[: int(min(max_rank, len(weights)))]
-    missing = 1.0 - float(weights.sum())
-    return CutSpectrum(weights, max(missing, 0.0), plan.rounding + max(-missing, 0.0), max_rank)
+    return CutSpectrum.of(weights[: int(min(max_rank, len(weights)))], plan.rounding, max_rank)
 
 
 def _inside_spectra(

@@ -94,17 +94,18 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def gram_columns(plan: TilePlan, terms: Terms, marks: Tensor, executor: Executor | None) -> Tensor:
     """Columns of the Gram products of a plan, ``(products, samples, marks)``."""
-    landmarks = terms.take(marks)
     out = terms.weights.new_empty(plan.n_wanted, terms.n_samples, len(marks))
-
-    def fill(part: slice) -> None:
-        for b in range(0, len(marks), TILE):
-            some = landmarks.take(slice(b, b + TILE))
-            out[:, part, b : b + TILE] = terms.take(part).with_all(plan, some)
-
-    for _ in map_ordered(fill, terms.stripes(terms.tile(plan.n_wanted)), executor):
-        pass
+    parts = terms.stripes(terms.tile(plan.n_wanted))
+    work = partial(_stripe_columns, plan, terms.take(marks))
+    found = map_ordered(work, (terms.take(part) for part in parts), executor)
+    for part, columns in zip(parts, found, strict=True):
+        out[:, part] = columns
     return out
+
+
+def _stripe_columns(plan: TilePlan, landmarks: Terms, rows: Terms) -> Tensor:
+    parts = landmarks.stripes(TILE)
+    return torch.cat([rows.with_all(plan, landmarks.take(part)) for part in parts], dim=2)
 
 
 def add_products(

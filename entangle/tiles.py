@@ -61,6 +61,7 @@ class TilePlan:
         nodes, children = [root], []
         for node in nodes:  # grows while it is read: breadth first
             below = node.children if node in opened else ()
+            assert len(below) != 1, "a block has no children or several"
             children.append((len(nodes), len(below)))
             nodes.extend(below)
         first = {node: place for place, node in enumerate(inside)}

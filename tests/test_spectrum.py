@@ -113,6 +113,11 @@ def test_both_ends_of_the_interval_are_attained():
     assert entropy_interval(np.array([0.9]), 0.1, 1) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1e-17]])
+def test_an_interval_of_nothing_found_is_everything(weights):
+    assert entropy_interval(np.array(weights), 1.0, 8) == (0.0, pytest.approx(math.log(8)))
+
+
 @given(st.floats(1e-9, 1e-3), st.integers(50, 10**5))
 def test_interval_is_half_of_audenaerts_bound_to_either_side(missing, rank):
     weights = 0.8 ** np.arange(40)

@@ -1,4 +1,5 @@
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -97,6 +98,70 @@ def test_streaming_agrees_with_all_eigenvalues(monkeypatch, how, shape, labels):
     assert found.discarded_weight.max() > 1e-9  # something was left out
     for few, all_ in zip(found.schmidt_weights, dense.schmidt_weights, strict=True):
         assert (few <= all_[: few.size] * (1 + 1e-9) + 1e-12).all()  # one by one
+
+
+def nearly_hidden(reach, tail, seed, n_samples=400, n_tail=100, d=12):
+    """Two left halves, one of a single heavy row that the others' right halves hardly overlap, and
+    orthogonal rows of little weight: a basis vector whose length is mostly rounding."""
+    rng = np.random.default_rng(seed)
+    vectors, k = np.zeros((n_samples, 16, d)), n_samples - n_tail - 1
+    vectors[:k, :8, 0] = vectors[k, :8, 1] = 1
+    vectors[: k + 1, 8:15] = rng.normal(size=(k + 1, 7, d))
+    vectors[k, 15, 11] = vectors[:k, 15, 0] = 1
+    vectors[:k, 15, 11] = reach * rng.normal(size=k)
+    for t in range(n_tail):
+        row = vectors[k + 1 + t]
+        row[:, 2] = 1
+        for place, digit in ((1, t // 10), (2, t % 10), (8, t // 10), (9, t % 10)):
+            row[place] = np.eye(d)[digit + 2]
+    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
+    weights = np.concatenate([np.ones(k), [20.0], np.full(n_tail, tail)])
+    return DataTensor(vectors / lengths, weights, "identity")
+
+
+@pytest.mark.parametrize("route", ["truncated", "auto"])
+@pytest.mark.parametrize(
+    ("reach", "tail", "seed"), [(1e-2, 3e-3, 1), (1e-2, 1e-2, 0), (1e-3, 1e-3, 2)]
+)
+def test_directions_made_of_rounding_do_not_add_weight(monkeypatch, route, reach, tail, seed):
+    if route == "auto":  # the sketch of the walk
+        monkeypatch.setattr("entangle.data_tensor.prefers_streaming", lambda *_: False)
+    tensor = nearly_hidden(reach, tail, seed)
+    dense = entanglement_profile(tensor, route="dense", levels=1)
+    found = entanglement_profile(tensor, route=route, levels=1, tolerance=1e-2)
+    assert abs(found.entropy[0] - dense.entropy[0]) <= found.error_bound[0] + dense.error_bound[0]
+    few, all_ = found.schmidt_weights[0], dense.schmidt_weights[0]
+    assert (few - all_[: few.size]).max() <= 1e-12
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_landmarks_that_cancel_find_nothing_and_say_so(monkeypatch, linear):
+    if linear:
+        monkeypatch.setattr(streaming, "LINEAR", 0)
+    X = np.array([[0] * 8, [0] * 8, [1] * 8])
+    tensor = DataTensor(X, np.array([1.0, -1.0, 1.0]), OneHot(8))
+    found = entanglement_profile(tensor, route="truncated")
+    assert (found.entropy <= found.error_bound).all()  # a product state
+
+
+@pytest.mark.parametrize("levels", [[1], [2], [3], [2, 4]])
+def test_both_sides_of_some_levels(monkeypatch, levels):
+    tensor = digits(200)
+    dense = entanglement_profile(tensor, route="dense", levels=levels)
+    monkeypatch.setattr(streaming, "LINEAR", 0)
+    found = entanglement_profile(tensor, route="truncated", levels=levels, tolerance=0.05)
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+    assert found.error_bound.max() < 0.2
+
+
+@pytest.mark.slow
+def test_an_executor_of_processes_changes_nothing():
+    alone = entanglement_profile(digits(300), tolerance=1e-2, route="truncated", levels=3)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        together = entanglement_profile(
+            digits(300), tolerance=1e-2, route="truncated", levels=3, executor=pool
+        )
+    assert_allclose(together.entropy, alone.entropy, atol=1e-9)
 
 
 def test_a_pilot_finds_the_number_of_landmarks(monkeypatch):
