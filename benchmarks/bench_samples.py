@@ -15,16 +15,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import resource
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-# OpenBLAS takes new AMD processors for old ones; this picks the kernels for AVX-512.
-if "avx512f" in Path("/proc/cpuinfo").read_text():
-    os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
 
 import numpy as np
 import torch
