@@ -1,7 +1,7 @@
 r"""Certified spectra of every canonical cut for many samples, in memory linear in the samples.
 
-Each block K gets an orthonormal basis U of a few vectors in its feature space, and every sample
-its coordinates :math:`A = \mathcal A_K U` there. The reduced density matrix within the basis,
+Each block K gets a basis U of a few vectors in its feature space, orthogonal and of length 1 (or a
+little less, by rounding), and every sample its coordinates :math:`A = \mathcal A_K U` there. The reduced density matrix within the basis,
 :math:`A^T (H_{K^c} \circ W W^T) A`, is summed over all pairs of samples, tile by tile. Its
 eigenvalues are smaller than the true ones, one by one, so what they miss of the known total is
 the discarded weight: an exact number, not an estimate.
@@ -56,6 +56,7 @@ __all__ = ["least_memory", "prefers_streaming", "streamed_spectra"]
 FIRST_LANDMARKS = 32
 MOST_LANDMARKS = 0.5  # share of the samples beyond which all of them cost less
 PILOT = 1024  # samples from which a quarter of them tells how many landmarks are needed
+FEW_SAMPLES = 2048  # fewer are worked out in full in seconds
 ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
 LINEAR_COPIES = 3  # the same with bases on both sides, block after block
@@ -85,15 +86,16 @@ def prefers_streaming(
     """
     if not walk_fits:
         return True
-    n_samples = float(terms.n_samples)
-    local = terms.vectors.shape[1]
+    if terms.n_samples < FEW_SAMPLES:
+        return False
+    n_samples, local = float(terms.n_samples), float(terms.vectors.shape[1])
     blocks = [n for n in root.walk() if 0 < n.level <= deepest]
-    large = [n for n in blocks if float(local) ** min(n.size, 64) > n_samples / 2]
+    large = [n for n in blocks if local ** min(n.size, 64) > n_samples / 2]
     landmarks = 32.0 * (1e-2 / tolerance) ** 0.7
     if landmarks > MOST_LANDMARKS * n_samples:
         return False
     walk = 6 * len(large) * n_samples**3
-    columns = sum(min(landmarks / math.sqrt(n.level), float(local) ** n.size) for n in large)
+    columns = sum(landmarks / math.sqrt(n.level) for n in large)
     stream = n_samples**2 * (6 * columns + 20 * len(blocks) + 3 * terms.vectors.shape[0])
     return stream < walk
 
@@ -255,10 +257,9 @@ def _solve(
             if all(state.spectra[n].missing > STUCK * lost[n] for n in needed[depth] if n in lost):
                 state.landmarks[depth] = before[depth]
         _fit(state, layout, terms, max_memory, before)
-        growing = {depth for depth in growing if state.landmarks[depth] > before[depth]}
-        if not growing:
+        grown = {depth for depth in growing if state.landmarks[depth] > before[depth]}
+        if not grown:
             break
-        grown = growing
     progress.reach(1.0)
     wanted = {node: found for node, found in state.spectra.items() if layout.is_wanted(node)}
     return {(node.start, node.stop): found for node, found in wanted.items()}, state.landmarks
@@ -369,21 +370,28 @@ def _grow(
     plan: SweepPlan,
     needed: dict[int, list[Node]],
 ) -> set[int]:
-    """Raise the numbers of landmarks where the tolerance is not met; the generations concerned."""
+    """Raise the numbers of landmarks where the tolerance is not met; the generations concerned.
+
+    A generation that lost too much through its children only is among them, as it is.
+    """
     if state.linear:
         return _grow_together(state, layout, terms, plan)
-    growing = set()
-    for depth, nodes in needed.items():
+    growing: set[int] = set()
+    for depth in sorted(needed, reverse=True):
         feeds = depth - 1 in needed and _from_children(state, layout, terms, plan, depth - 1)
-        ratios = [
-            _growth(state.spectra[node], plan, feeds) for node in nodes if node in state.spectra
-        ]
-        ratio = max(ratios, default=1.0)
-        before = state.landmarks[depth]
-        state.landmarks[depth] = math.ceil(before * ratio)
-        if ratio > 1:
+        fed = depth + 1 in growing and _from_children(state, layout, terms, plan, depth)
+        ratio = 1.0
+        for node in needed[depth]:
+            below = [state.spectra[c].missing for c in node.children if c in state.spectra]
+            ratio = max(ratio, _growth(state.spectra[node], plan, feeds, sum(below) * fed))
+        if ratio > 1 or (fed and not _all_met(state, needed[depth], plan)):
             growing.add(depth)
+        state.landmarks[depth] = math.ceil(state.landmarks[depth] * ratio)
     return growing
+
+
+def _all_met(state: _State, nodes: list[Node], plan: SweepPlan) -> bool:
+    return all(state.spectra[node].error_bound <= plan.tolerance for node in nodes)
 
 
 def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> set[int]:
@@ -418,18 +426,21 @@ def _share(layout: _Layout, terms: Terms, plan: SweepPlan) -> float:
     return loss / (2 * sum(len(nodes) for nodes in layout.generations.values()) + 2)
 
 
-def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool) -> float:
+def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool, below: float) -> float:
     """Factor on the number of landmarks that meets the tolerance; 1 if they are enough.
 
-    The discarded weight falls like a power of their number, taken from the weights found.
+    The discarded weight falls like a power of their number, taken from the weights found; what
+    the children lost, ``below``, they will make good.
     """
     met = found.error_bound <= plan.tolerance or found.missing <= found.rounding
     goal = max(found.goal(plan.tolerance) / (FEED if feeds else 1), found.rounding)
-    if met and (found.missing <= goal or not feeds):
+    own = found.missing - below
+    if (met and (own <= goal or not feeds)) or (below > 0 and own <= goal / 2):
         return 1.0
-    third = found.weights[max(1, found.weights.size // 3) :].sum() + found.missing
-    power = min(max(math.log(third / found.missing) / math.log(3), 0.5), 8.0)
-    return min(max(SLACK * (found.missing / goal) ** (1 / power), 1.25), 4.0)
+    own = max(own, found.rounding)
+    third = found.weights[max(1, found.weights.size // 3) :].sum() + own
+    power = min(max(math.log(third / own) / math.log(3), 0.5), 8.0)
+    return min(max(SLACK * (own / goal) ** (1 / power), 1.25), 4.0)
 
 
 # -- bases -------------------------------------------------------------------------------------

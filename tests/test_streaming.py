@@ -232,10 +232,11 @@ def test_many_samples_stream_and_few_do_not():
             tree.root, 8, random_terms(2, 2, n_samples), tolerance, walk_fits=fits
         )
 
-    assert not prefers(300, 1e-4)
+    assert not prefers(1000, 1e-2)
     assert prefers(8000, 1e-2)
-    assert not prefers(2000, 1e-7)  # almost every vector would be needed
+    assert not prefers(4000, 1e-7)  # almost every vector would be needed
     assert prefers(300, 1e-4, fits=False)
+    assert prefers_streaming(CanonicalTree(4096).root, 2, random_terms(2, 2, 8000), 1e-2, True)
 
 
 @pytest.mark.parametrize("theta", [0.3, 1.0])
