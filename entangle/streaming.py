@@ -1,10 +1,10 @@
 r"""Certified spectra of every canonical cut for many samples, in memory linear in the samples.
 
 Each block K gets a basis U of a few vectors in its feature space, orthogonal and of length 1 (or a
-little less, by rounding), and every sample its coordinates :math:`A = \mathcal A_K U` there. The reduced density matrix within the basis,
-:math:`A^T (H_{K^c} \circ W W^T) A`, is summed over all pairs of samples, tile by tile. Its
-eigenvalues are smaller than the true ones, one by one, so what they miss of the known total is
-the discarded weight: an exact number, not an estimate.
+little less, by rounding), and every sample its coordinates :math:`A = \mathcal A_K U` there. The
+reduced density matrix within the basis, :math:`A^T (H_{K^c} \circ W W^T) A`, is summed over all
+pairs of samples, tile by tile. Its eigenvalues are smaller than the true ones, one by one, so what
+they miss of the known total is the discarded weight: an exact number, not an estimate.
 
 The basis spans :math:`D_K b_s`, the tensor applied to the outside vectors :math:`b_s` of some
 random samples (landmarks). The coordinates come from those of two children - a subset of the
