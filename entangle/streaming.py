@@ -66,7 +66,7 @@ STUCK = 0.8  # a basis that grew and still loses this share of what it lost grow
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
 FEED = 8  # a block that its parent builds on discards this much less
 SLACK = 1.15  # more landmarks than predicted
-FEWER = 0.8  # of those that a quarter of the samples needed: noise is a smaller part of more
+FEWER = 0.6  # of those that a quarter of the samples needed: noise is a smaller part of more
 
 
 def least_memory(terms: Terms, n_blocks: int) -> float:
@@ -377,9 +377,9 @@ def _grow(
     if state.linear:
         return _grow_together(state, layout, terms, plan)
     growing: set[int] = set()
+    joined = {depth for depth in needed if _from_children(state, layout, terms, plan, depth)}
     for depth in sorted(needed, reverse=True):
-        feeds = depth - 1 in needed and _from_children(state, layout, terms, plan, depth - 1)
-        fed = depth + 1 in growing and _from_children(state, layout, terms, plan, depth)
+        feeds, fed = depth - 1 in joined, depth in joined and depth + 1 in growing
         ratio = 1.0
         for node in needed[depth]:
             below = [state.spectra[c].missing for c in node.children if c in state.spectra]
