@@ -316,9 +316,9 @@ def _fit(
     copies = LINEAR_COPIES if state.linear else COPIES
     whole = 2 * sum(terms.vectors.shape[1] ** node.size for node in layout.small)
     fitting = max(0.0, max_memory / (8.0 * terms.n_samples) - whole) / copies
-    grown = columns(state.landmarks)
-    if grown > fitting:
-        share = max(0.0, (fitting - columns(before)) / (grown - columns(before)))
+    held, grown = columns(before), columns(state.landmarks)
+    if grown > max(fitting, held):
+        share = max(0.0, (fitting - held) / (grown - held))
         for depth, number in state.landmarks.items():
             least = before.get(depth, 0)
             state.landmarks[depth] = max(1, least + int(share * (number - least)))
@@ -327,8 +327,7 @@ def _fit(
 def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan, d: int) -> bool:
     """Whether coordinates from those of the children cost less than exact ones."""
     if state.linear:
-        return True
-    # With a second basis for the outside there is no choice; here products are not left out.
+        return True  # exact ones take time that grows with the square of the samples
     below = state.landmarks.get(d + 1, 0)
     whole = max(
         (
