@@ -59,7 +59,7 @@ PILOT = 1024  # samples from which a quarter of them tells how many landmarks ar
 FEW_SAMPLES = 2048  # fewer are worked out in full in seconds
 ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
-LINEAR_COPIES = 3  # the same with bases on both sides, block after block
+LINEAR_COPIES = 2  # the same with bases on both sides, block after block
 SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
 CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out for
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
@@ -314,7 +314,8 @@ def _fit(
         return sum(len(layout.generations[depth]) * n for depth, n in numbers.items())
 
     copies = LINEAR_COPIES if state.linear else COPIES
-    whole = 2 * sum(terms.vectors.shape[1] ** node.size for node in layout.small)
+    whole = sum(terms.vectors.shape[1] ** node.size for node in layout.small)
+    whole *= 0 if state.linear else 2  # one after the other, or all at once
     fitting = max(0.0, max_memory / (8.0 * terms.n_samples) - whole) / copies
     held, grown = columns(before), columns(state.landmarks)
     if grown > max(fitting, held):
