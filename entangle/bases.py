@@ -18,7 +18,7 @@ from torch import Tensor
 
 from entangle.parallel import map_ordered
 from entangle.partition import Node
-from entangle.terms import Terms, add_products, gram_columns, matmul
+from entangle.terms import Terms, gram_columns, matmul, stripe_products
 from entangle.tiles import TilePlan
 
 __all__ = ["exact_coordinates", "inside_columns", "joined_coordinates", "outside_columns"]
@@ -106,26 +106,13 @@ def exact_coordinates(
         torch.stack(list(map_ordered(_orthogonal, columns, executor))) for _, columns in blocks
     ]
     plan = TilePlan.of(root, inside=nodes)
-    parts = terms.stripes(terms.tile(len(nodes)))
-    work = partial(_stripe_images, [terms.take(part) for part in parts], plan, tests, parts)
-    stripes = list(map_ordered(work, range(len(parts)), executor))
+    cut = [terms.take(part) for part in terms.stripes(terms.tile(len(nodes)))]
+    work = partial(stripe_products, cut, plan, tests)
+    stripes = list(map_ordered(work, range(len(cut)), executor))
     images = [torch.cat(stripe, dim=1) for stripe in zip(*stripes, strict=True)]
     del stripes
     pairs = [pair for both in zip(tests, images, strict=True) for pair in zip(*both, strict=True)]
     return dict(zip(nodes, map_ordered(_normalised, pairs, executor), strict=True))
-
-
-def _stripe_images(
-    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], parts: list[slice], i: int
-) -> list[Tensor]:
-    """Rows of the products of Gram matrices with the columns of stacks."""
-    images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
-    room = [torch.empty_like(image) for image in images]
-    out = None
-    for j, part in enumerate(parts):
-        out = cut[i].with_all(plan, cut[j], out)
-        add_products(images, out, [A[:, part] for A in stacks], room)
-    return images
 
 
 def _orthogonal(test: Tensor) -> Tensor:

@@ -78,8 +78,11 @@ class CutSpectrum:
     standard_error: float = 0.0
 
     @classmethod
-    def of(cls, weights: NDArray[np.float64], rounding: float, max_rank: float) -> CutSpectrum:
-        """Spectrum of weights found in a subspace; what they miss of one is missing."""
+    def within_subspace(
+        cls, values: Tensor, total: float, max_rank: float, rounding: float
+    ) -> CutSpectrum:
+        """Spectrum from eigenvalues found in a subspace; what they miss of the total is missing."""
+        weights = _descending(values, total, max_rank)
         missing = 1.0 - float(weights.sum())
         return cls(weights, max(missing, 0.0), rounding + max(-missing, 0.0), max_rank)
 
@@ -178,7 +181,7 @@ def discarded_weight_for(tolerance: float, max_rank: float) -> float:
 
 def _descending(values: Tensor, total: float, max_rank: float) -> NDArray[np.float64]:
     """Shares of the total, largest first; what lies beyond the largest rank is rounding."""
-    weights = (values.clamp_min(0).flip(0) / total).cpu().numpy()
+    weights = (values.clamp_min(0).sort(descending=True).values / total).cpu().numpy()
     return weights[: int(min(max_rank, weights.size))]
 
 
@@ -245,7 +248,7 @@ def _next_sketch(weights: NDArray[np.float64], missing: float, target: float) ->
     """
     tail = missing + weights.sum() - np.cumsum(weights)
     near, far = weights.size // 2, weights.size * 4 // 5
-    if far <= near or not 0 < tail[far] < (1 - 1e-9) * tail[near]:
+    if missing <= 0 or far <= near or not 0 < tail[far] < (1 - 1e-9) * tail[near]:
         return sys.maxsize
     rate = (math.log(tail[near]) - math.log(tail[far])) / (far - near)
     return weights.size + max(FIRST_SKETCH, math.ceil(1.2 * math.log(missing / target) / rate))
@@ -286,11 +289,11 @@ def gram_spectrum(
     target = CutSpectrum(np.ones(1), 0.0, rounding, max_rank).goal(tolerance)
     n_columns = FIRST_SKETCH if target > 0 and route == "auto" else sys.maxsize
     while n_columns < DENSE_FRACTION * G.shape[0]:
-        weights = _descending(_sketched(G, H, n_columns), total, max_rank)
-        found = CutSpectrum.of(weights, rounding, max_rank)
+        values = _sketched(G, H, n_columns)
+        found = CutSpectrum.within_subspace(values, total, max_rank, rounding)
         if found.error_bound <= tolerance:
             return found
-        n_columns = _next_sketch(weights, found.missing, min(target, found.missing / 2))
+        n_columns = _next_sketch(found.weights, found.missing, min(target, found.missing / 2))
     return _complete(_dense(G, H), total, max_rank, rounding)
 
 
@@ -327,9 +330,8 @@ def stochastic_spectrum(
     Q = torch.linalg.qr(apply(start.to(G.device))).Q
     Q = torch.linalg.qr(apply(Q)).Q
     values = torch.linalg.eigvalsh(Q.T @ apply(Q))
-    weights = _descending(values, 1.0, max_rank)
-    found = CutSpectrum.of(weights, rounding, max_rank)
-    missing = found.missing
+    found = CutSpectrum.within_subspace(values, 1.0, max_rank, rounding)
+    weights, missing = found.weights, found.missing
     if missing <= rounding or size <= SUBSPACE:
         return found
     probes = torch.randn(size, PROBES, generator=generator, dtype=G.dtype).to(G.device)
@@ -337,8 +339,8 @@ def stochastic_spectrum(
     held, entropies = _quadratures(apply, probes)
     share = missing / held.sum()
     known = float(-(weights[weights > 0] * np.log(weights[weights > 0])).sum())
-    error = np.std(entropies * share - missing / held.sum() * held * entropies.sum() / held.sum())
-    spread = float(error) * math.sqrt(PROBES) * math.sqrt(PROBES / (PROBES - 1))
+    residuals = share * (entropies - held * (entropies.sum() / held.sum()))
+    spread = float(np.std(residuals, ddof=1)) * math.sqrt(PROBES)
     return replace(found, estimate=known + float(entropies.sum() * share), standard_error=spread)
 
 

@@ -28,27 +28,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from entangle.bases import (
-    MOST_PAIRS,
-    exact_coordinates,
-    inside_columns,
-    joined_coordinates,
-    outside_columns,
-)
-from entangle.gram import row_kronecker
+from entangle.bases import MOST_PAIRS, exact_coordinates, joined_coordinates, outside_columns
+from entangle.layout import Layout, State, basis_spectrum, inside_spectra, is_whole
+from entangle.outsides import two_sided_spectra
 from entangle.parallel import map_ordered
 from entangle.partition import Node
-from entangle.spectrum import CutSpectrum, discarded_weight_for
-from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, reduced_density
-from entangle.terms import Terms, add_products, gram_totals, matmul
+from entangle.spectrum import CutSpectrum
+from entangle.sweep import Spectra, SweepPlan
+from entangle.terms import Terms, gram_totals, matmul, stripe_products
 from entangle.tiles import TilePlan
 
 __all__ = ["least_memory", "prefers_streaming", "streamed_spectra"]
@@ -60,7 +54,7 @@ FEW_SAMPLES = 2048  # fewer are worked out in full in seconds
 ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
 LINEAR_COPIES = 2  # the same with bases on both sides, block after block
-SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
+ABREAST = 8  # blocks whose tests are held at a time
 CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out for
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
@@ -98,89 +92,6 @@ def prefers_streaming(
     columns = sum(landmarks / math.sqrt(n.level) for n in large)
     stream = n_samples**2 * (6 * columns + 20 * len(blocks) + 3 * terms.vectors.shape[0])
     return stream < walk
-
-
-# -- which blocks, and how many landmarks ------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Blocks of a binary tree, sorted by how they are worked out.
-
-    Attributes
-    ----------
-    root
-        All features; every block has two children or none.
-    generations
-        Blocks that need a basis, by depth.
-    small
-        Blocks served whole, with all inside them, by density matrices.
-    wanted
-        Level of each block whose cut is asked for, by ``(start, stop)``.
-    """
-
-    root: Node
-    generations: dict[int, list[Node]]
-    small: list[Node]
-    wanted: dict[tuple[int, int], int]
-
-    @classmethod
-    def of(cls, root: Node, plan: SweepPlan) -> _Layout:
-        wanted = {
-            (node.start, node.stop): node.level
-            for node in root.walk()
-            if 0 < node.level <= plan.deepest and node is not plan.twin
-        }
-        binary = _binary(root)
-        generations: dict[int, list[Node]] = {}
-        small: list[Node] = []
-        pending = [(binary, 0)]
-        while pending:
-            node, depth = pending.pop()
-            if node is not binary and _is_small(node, plan):
-                small.append(node)
-                continue
-            if node is not binary:
-                generations.setdefault(depth, []).append(node)
-            pending.extend((child, depth + 1) for child in node.children)
-        small = [n for n in small if any((b.start, b.stop) in wanted for b in n.walk())]
-        return cls(binary, generations, small, wanted)
-
-    def is_wanted(self, node: Node) -> bool:
-        return (node.start, node.stop) in self.wanted
-
-
-def _binary(node: Node) -> Node:
-    """Give each node at most two children; what is added has its parent's level."""
-    children = [_binary(child) for child in node.children]
-    while len(children) > 2:
-        children = [
-            Node(a.start, b.stop, node.level, (a, b))
-            for a, b in zip(children[::2], children[1::2], strict=True)
-        ]
-    return Node(node.start, node.stop, node.level, tuple(children))
-
-
-@dataclass
-class _State:
-    """What is known so far.
-
-    Attributes
-    ----------
-    landmarks
-        Number of landmarks of each generation.
-    linear
-        Whether the outside gets bases too, and every basis comes from smaller ones.
-    coordinates
-        Of the blocks that have a basis: shape ``(samples, basis)``.
-    spectra
-        Of the blocks of a generation that were worked out last.
-    """
-
-    landmarks: dict[int, int]
-    linear: bool
-    coordinates: dict[Node, Tensor]
-    spectra: dict[Node, CutSpectrum]
 
 
 def streamed_spectra(
@@ -224,10 +135,10 @@ def _solve(
     linear: bool | None = None,
 ) -> tuple[Spectra, dict[int, int]]:
     """Spectra, and the number of landmarks each generation needed."""
-    layout = _Layout.of(root, plan)
+    layout = Layout.of(root, plan)
     linear = terms.n_samples > LINEAR if linear is None else linear
     first = _first_landmarks(root, terms, plan, executor, max_memory, layout, linear)
-    state = _State(first, linear, {}, {})
+    state = State(first, linear, {}, {})
     small: list[Node] = layout.small
     progress = _Progress(len(layout.wanted), advance)
     progress.reach(0.1)
@@ -238,18 +149,18 @@ def _solve(
         lost = {node: found.missing for node, found in state.spectra.items()}
         if linear:
             _bases(state, layout, terms, plan, needed, set(needed), executor)
-            state.spectra |= _two_sided(state, layout, terms, plan, executor)
+            state.spectra |= two_sided_spectra(state, layout, terms, plan, executor)
         else:
             evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
             progress.reach(0.4)
             densities = _densities(state, layout, terms, small, evaluated, executor, progress)
             for node in small:
-                found = _inside_spectra(node, densities[node], layout, plan, terms.n_samples)
+                found = inside_spectra(node, densities[node], layout, plan, terms.n_samples)
                 state.spectra |= found
             small = []
             for node in evaluated:
                 values = torch.linalg.eigvalsh(densities[node])
-                state.spectra[node] = _spectrum(values, node, plan, terms.n_samples)
+                state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
         progress.reach(0.9)
         before = dict(state.landmarks)
         growing = _grow(state, layout, terms, plan, needed)
@@ -285,7 +196,7 @@ def _first_landmarks(
     plan: SweepPlan,
     executor: Executor | None,
     max_memory: float,
-    layout: _Layout,
+    layout: Layout,
     linear: bool,
 ) -> dict[int, int]:
     """Count the landmarks to begin with: somewhat fewer than a quarter of the samples needed."""
@@ -302,11 +213,10 @@ def _first_landmarks(
 
 
 def _fit(
-    state: _State, layout: _Layout, terms: Terms, max_memory: float, before: dict[int, int]
+    state: State, layout: Layout, terms: Terms, max_memory: float, before: dict[int, int]
 ) -> None:
     """Keep the numbers of landmarks within the samples, and what they grew by within memory."""
-    usable = int((terms.weights != 0).any(dim=1).sum())
-    most = max(1, min(usable, int(MOST_LANDMARKS * terms.n_samples)))
+    most = max(1, min(len(terms.landmarks(seed=1)), int(MOST_LANDMARKS * terms.n_samples)))
     for depth, number in state.landmarks.items():
         state.landmarks[depth] = min(number, most)
 
@@ -325,7 +235,7 @@ def _fit(
             state.landmarks[depth] = max(1, least + int(share * (number - least)))
 
 
-def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan, d: int) -> bool:
+def _from_children(state: State, layout: Layout, terms: Terms, plan: SweepPlan, d: int) -> bool:
     """Whether coordinates from those of the children cost less than exact ones."""
     if state.linear:
         return True  # exact ones take time that grows with the square of the samples
@@ -333,21 +243,16 @@ def _from_children(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
     whole = max(
         (
             plan.local**c.size
-            for k in layout.generations[d]
-            for c in k.children
-            if _is_small(c, plan)
+            for node in layout.generations[d]
+            for c in node.children
+            if is_whole(c, plan.local)
         ),
         default=0,
     )
     return max(below, whole) ** 2 <= min(MOST_PAIRS, terms.n_samples / 2)
 
 
-def _is_small(node: Node, plan: SweepPlan) -> bool:
-    """Whether a density matrix of the whole block serves it and all below."""
-    return not node.children or float(plan.local) ** min(node.size, 64) <= SMALL_BLOCK
-
-
-def _needed(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> dict[int, list[Node]]:
+def _needed(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> dict[int, list[Node]]:
     """Blocks that need a basis: those asked for, and those that their parents build on."""
     if state.linear:
         return layout.generations
@@ -364,8 +269,8 @@ def _needed(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> di
 
 
 def _grow(
-    state: _State,
-    layout: _Layout,
+    state: State,
+    layout: Layout,
     terms: Terms,
     plan: SweepPlan,
     needed: dict[int, list[Node]],
@@ -390,11 +295,11 @@ def _grow(
     return growing
 
 
-def _all_met(state: _State, nodes: list[Node], plan: SweepPlan) -> bool:
+def _all_met(state: State, nodes: list[Node], plan: SweepPlan) -> bool:
     return all(state.spectra[node].error_bound <= plan.tolerance for node in nodes)
 
 
-def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan) -> set[int]:
+def _grow_together(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> set[int]:
     """Raise all of them where every cut loses what any basis above or below it loses.
 
     All generations grow by one factor, up to four times the number of weights that each
@@ -404,7 +309,7 @@ def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
     if all(found.error_bound <= plan.tolerance for found in spectra.values()):
         return set()
     goal = min(max(found.goal(plan.tolerance), found.rounding) for found in spectra.values())
-    share = _share(layout, terms, plan)
+    share = layout.share(plan.tolerance, terms.n_samples)
     worst = max(found.missing for found in spectra.values())
     factor = min(max((worst / goal) ** 0.7, 1.3), 4.0)
     growing = set()
@@ -418,12 +323,6 @@ def _grow_together(state: _State, layout: _Layout, terms: Terms, plan: SweepPlan
         if state.landmarks[depth] > before:
             growing.add(depth)
     return growing
-
-
-def _share(layout: _Layout, terms: Terms, plan: SweepPlan) -> float:
-    """Weight that one basis may lose so that all of them together meet the tolerance."""
-    loss = discarded_weight_for(2 * plan.tolerance, float(max(terms.n_samples, 2)))
-    return loss / (2 * sum(len(nodes) for nodes in layout.generations.values()) + 2)
 
 
 def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool, below: float) -> float:
@@ -447,8 +346,8 @@ def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool, below: float) -> f
 
 
 def _bases(
-    state: _State,
-    layout: _Layout,
+    state: State,
+    layout: Layout,
     terms: Terms,
     plan: SweepPlan,
     needed: dict[int, list[Node]],
@@ -456,24 +355,23 @@ def _bases(
     executor: Executor | None,
 ) -> list[Node]:
     """Work out the coordinates of the generations that grow, children first; the blocks done."""
-    usable = (terms.weights != 0).any(dim=1).nonzero()[:, 0].cpu()
-    order = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(1))]
-    lost = _share(layout, terms, plan)
+    order = terms.landmarks(seed=1)
+    lost = layout.share(plan.tolerance, terms.n_samples)
     done: list[Node] = []
     exact: list[tuple[list[Node], Tensor]] = []  # with their tests; all of them in one pass
     for depth in sorted(growing & needed.keys(), reverse=True):
         nodes = needed[depth]
-        marks = order[: state.landmarks[depth]].to(terms.weights.device)
+        marks = order[: state.landmarks[depth]]
         if not _from_children(state, layout, terms, plan, depth):
             exact.append((nodes, outside_columns(layout.root, terms, nodes, marks, executor)))
             done += nodes
             continue
         state.coordinates |= exact_coordinates(layout.root, terms, exact, executor)
         exact = []
-        for first in range(0, len(nodes), SUBTREES):
-            some = nodes[first : first + SUBTREES]
+        for first in range(0, len(nodes), ABREAST):
+            some = nodes[first : first + ABREAST]
             tests = outside_columns(layout.root, terms, some, marks, executor)
-            pairs = [[_coordinates(c, state, terms) for c in node.children] for node in some]
+            pairs = [[state.within(c, terms) for c in node.children] for node in some]
             items = zip(pairs, tests, tests[:, marks], strict=True)
             found = map_ordered(partial(joined_coordinates, lost), items, executor)
             state.coordinates |= dict(zip(some, found, strict=True))
@@ -482,98 +380,12 @@ def _bases(
     return done
 
 
-def _coordinates(node: Node, state: _State, terms: Terms) -> Tensor:
-    """Coordinates of the samples within a block: in its basis, or all of them."""
-    if node.children and terms.vectors.shape[1] ** min(node.size, 64) > SMALL_BLOCK:
-        return state.coordinates[node]
-    return row_kronecker(terms.vectors[node.start : node.stop])
-
-
-# -- both sides --------------------------------------------------------------------------------
-
-
-def _two_sided(
-    state: _State, layout: _Layout, terms: Terms, plan: SweepPlan, executor: Executor | None
-) -> dict[Node, CutSpectrum]:
-    """Spectra of all cuts from bases of their insides and outsides, from the root down."""
-    usable = (terms.weights != 0).any(dim=1).nonzero()[:, 0].cpu()
-    order = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(2))]
-    work = _Descent(state, layout, terms, plan, order)
-    spectra: dict[Node, CutSpectrum] = {}
-    left, right = layout.root.children
-    level = [
-        (left, _coordinates(right, state, terms), 1),
-        (right, _coordinates(left, state, terms), 1),
-    ]
-    while 0 < len(level) < SUBTREES:
-        for item in level:
-            spectra |= work.across(*item)
-        level = [below for found in map_ordered(work.below, level, executor) for below in found]
-    for found in map_ordered(work.all_below, level, executor):
-        spectra |= found
-    return spectra
-
-
-Branch: TypeAlias = tuple[Node, Tensor, int]  # a block, coordinates of its outside, its depth
-
-
-@dataclass(frozen=True)
-class _Descent:
-    """What the walk down to the outsides of the blocks needs."""
-
-    state: _State
-    layout: _Layout
-    terms: Terms
-    plan: SweepPlan
-    order: Tensor
-
-    def all_below(self, branch: Branch) -> dict[Node, CutSpectrum]:
-        """Spectra of a block and of all below it, depth first."""
-        spectra = self.across(*branch)
-        for child in self.below(branch):
-            spectra |= self.all_below(child)
-        return spectra
-
-    def below(self, branch: Branch) -> list[Branch]:
-        """Build the bases of the outsides of the two halves of a block."""
-        parent, outside, depth = branch
-        if _is_small(parent, self.plan) or not self._is_open(parent):
-            return []
-        lost = _share(self.layout, self.terms, self.plan)
-        found = []
-        for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
-            count = self.state.landmarks.get(depth + 1, FIRST_LANDMARKS)
-            if _is_small(child, self.plan):
-                count = 2 * self.plan.local**child.size  # its rank is no larger than half of it
-            marks = self.order[:count].to(self.terms.weights.device)
-            tests = inside_columns(self.layout.root, self.terms, [child], marks, None)[0]
-            pair = [outside, _coordinates(sibling, self.state, self.terms)]
-            joined = joined_coordinates(lost, (pair, tests, tests[marks]))
-            found.append((child, joined, depth + 1))
-        return found
-
-    def across(self, node: Node, outside: Tensor, depth: int) -> dict[Node, CutSpectrum]:
-        """Spectra of a block, or of all wanted blocks inside it if it is small."""
-        inside, n_samples = _coordinates(node, self.state, self.terms), self.terms.n_samples
-        parts = [matmul((inside * w[:, None]).T, outside) for w in self.terms.weights.T]
-        matrix = torch.cat(parts, dim=1)
-        if _is_small(node, self.plan):
-            density = matrix @ matrix.T
-            return _inside_spectra(node, density, self.layout, self.plan, n_samples)
-        values = torch.linalg.svdvals(matrix).square()
-        return {node: _spectrum(values, node, self.plan, n_samples)}
-
-    def _is_open(self, node: Node) -> bool:
-        """Whether a cut below is wanted."""
-        return any(self.layout.is_wanted(b) for child in node.children for b in child.walk())
-
-
 # -- density matrices --------------------------------------------------------------------------
 
 
 def _densities(
-    state: _State,
-    layout: _Layout,
+    state: State,
+    layout: Layout,
     terms: Terms,
     small: list[Node],
     based: list[Node],
@@ -588,8 +400,7 @@ def _densities(
         groups.setdefault(width, []).append(node)
     nodes = [node for group in groups.values() for node in group]
     stacks = [
-        torch.stack([_coordinates(node, state, terms) for node in group])
-        for group in groups.values()
+        torch.stack([state.within(node, terms) for node in group]) for group in groups.values()
     ]
     tile_plan = TilePlan.of(layout.root, outside=nodes)
     parts = terms.stripes(terms.tile(len(nodes)))
@@ -605,32 +416,6 @@ def _densities(
 def _stripe_densities(
     cut: list[Terms], plan: TilePlan, stacks: list[Tensor], parts: list[slice], i: int
 ) -> list[Tensor]:
-    """Share of the tiles left of the diagonal, and half of the one on it, of a stripe."""
-    images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
-    room = [torch.empty_like(image) for image in images]
-    out = None
-    for j in range(i + 1):
-        out = cut[i].with_all(plan, cut[j], out)
-        if j == i:
-            out *= 0.5
-        add_products(images, out, [A[:, parts[j]] for A in stacks], room)
+    """Half of the share of a stripe: the other half is its transpose."""
+    images = stripe_products(cut, plan, stacks, i, lower=True)
     return [matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
-
-
-def _spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> CutSpectrum:
-    """Spectrum of a cut from the eigenvalues of its density matrix within a basis."""
-    max_rank = plan.max_rank(node.size, n_samples)
-    weights = (values.clamp_min(0).sort(descending=True).values / plan.total).cpu().numpy()
-    return CutSpectrum.of(weights[: int(min(max_rank, len(weights)))], plan.rounding, max_rank)
-
-
-def _inside_spectra(
-    block: Node, density: Tensor, layout: _Layout, plan: SweepPlan, n_samples: int
-) -> dict[Node, CutSpectrum]:
-    """Spectra of a small block and of every wanted block inside."""
-    spectra = {}
-    for node in block.walk():
-        if layout.is_wanted(node):
-            values = torch.linalg.eigvalsh(reduced_density(density, block, node, plan.local))
-            spectra[node] = _spectrum(values, node, plan, n_samples)
-    return spectra

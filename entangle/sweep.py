@@ -29,7 +29,7 @@ from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, density_spectrum, gram_spectrum
 
-__all__ = ["Subtree", "SweepPlan", "cut_spectra", "matrices_needed", "reduced_density"]
+__all__ = ["Subtree", "SweepPlan", "cut_spectra", "is_small", "matrices_needed", "reduced_density"]
 
 GROUP_NODES = 4  # a group of generations ends where it has so many nodes abreast
 SMALL_BLOCK = 64  # blocks with at most so many rows go through a density matrix
@@ -133,12 +133,12 @@ def matrices_needed(root: Node) -> int:
 
 def _is_leaf(node: Node, plan: SweepPlan) -> bool:
     """Whether the walk needs no Gram matrices below ``node``."""
-    return _is_small(node, plan) or not node.children or node.level >= plan.deepest
+    return is_small(node, plan.local) or not node.children or node.level >= plan.deepest
 
 
-def _is_small(node: Node, plan: SweepPlan) -> bool:
+def is_small(node: Node, local: int) -> bool:
     """Whether a density matrix serves the block and all below it."""
-    return float(plan.local) ** min(node.size, 64) <= SMALL_BLOCK
+    return float(local) ** min(node.size, 64) <= SMALL_BLOCK
 
 
 def _frontier(root: Node, plan: SweepPlan) -> set[Node]:
@@ -168,7 +168,7 @@ def _group(root: Subtree, plan: SweepPlan) -> tuple[list[Block], list[Subtree]]:
         parent = pending.pop()
         for child in parent.node.children:
             subtree = Subtree(child, root.within(child), _without(child, parent, inside))
-            if child is not plan.twin or _is_small(child, plan):
+            if child is not plan.twin or is_small(child, plan.local):
                 blocks.append((subtree, inside[child]))
             if not _is_leaf(child, plan):
                 (below if child in frontier else pending).append(subtree)
@@ -207,7 +207,7 @@ def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
     """Spectrum of one block, and of all inside it if it is small."""
     subtree, inside = block
     node = subtree.node
-    if _is_small(node, plan):
+    if is_small(node, plan.local):
         return _small_spectra(subtree, plan)
     rank = plan.max_rank(node.size, len(inside))
     found = gram_spectrum(

@@ -16,7 +16,7 @@ from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.tiles import TilePlan, tiles
 
-__all__ = ["Terms", "add_products", "gram_columns", "gram_totals", "matmul"]
+__all__ = ["Terms", "gram_columns", "gram_totals", "matmul", "stripe_products"]
 
 TILE = 256  # samples to a side of a tile at most
 TILE_BYTES = 2**26  # of the products in one tile
@@ -46,6 +46,12 @@ class Terms:
     def take(self, rows: slice | Tensor) -> Terms:
         """Take some of the terms."""
         return Terms(self.vectors[:, :, rows].contiguous(), self.weights[rows])
+
+    def landmarks(self, seed: int) -> Tensor:
+        """Places of the terms that have a weight, in random order."""
+        usable = (self.weights != 0).any(dim=1).nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(seed)
+        return usable[torch.randperm(len(usable), generator=generator).to(usable.device)]
 
     def stripes(self, size: int) -> list[slice]:
         """Cut the samples into runs of at most ``size``."""
@@ -108,16 +114,38 @@ def _stripe_columns(plan: TilePlan, landmarks: Terms, rows: Terms) -> Tensor:
     return torch.cat([rows.with_all(plan, landmarks.take(part)) for part in parts], dim=2)
 
 
-def add_products(
-    images: list[Tensor], matrices: Tensor, stacks: list[Tensor], room: list[Tensor]
-) -> None:
-    """Add the products of the matrices with their blocks to the images; ``room`` is overwritten."""
-    begin = 0
-    for image, A, product in zip(images, stacks, room, strict=True):
-        some = matrices[begin : begin + len(A)]
-        if image.device.type == "cpu":  # new memory for every product would cost as much
-            np.matmul(some.numpy(), A.numpy(), out=product.numpy())
-            image += product
-        else:
-            image.baddbmm_(some, A)
-        begin += len(A)
+def stripe_products(
+    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], i: int, lower: bool = False
+) -> list[Tensor]:
+    """Rows of the products of the Gram matrices of a plan with the columns of stacks.
+
+    Parameters
+    ----------
+    cut
+        All terms, in stripes.
+    plan
+        Its products belong to the matrices of the stacks, one after the other.
+    stacks
+        Shape ``(blocks, samples, columns)`` each.
+    i
+        The stripe whose rows are wanted.
+    lower
+        Take only what is left of the diagonal, and half of the tile on it.
+    """
+    images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
+    room = [torch.empty_like(image) for image in images]
+    begin, out = 0, None
+    for j, columns in enumerate(cut[: i + 1] if lower else cut):
+        out = cut[i].with_all(plan, columns, out)
+        if lower and j == i:
+            out *= 0.5
+        here = slice(begin, begin + columns.n_samples)
+        matrices = out.split([len(A) for A in stacks])
+        for image, A, some, product in zip(images, stacks, matrices, room, strict=True):
+            if image.device.type == "cpu":  # new memory for every product would cost as much
+                np.matmul(some.numpy(), A[:, here].numpy(), out=product.numpy())
+                image += product
+            else:
+                image.baddbmm_(some, A[:, here])
+        begin = here.stop
+    return images

@@ -238,13 +238,13 @@ ROUTES = {
     "sketch": {
         "data_tensor.DENSE_ELEMENTS": 1, "sweep.SMALL_BLOCK": 1, "spectrum.FIRST_SKETCH": 3,
     },
-    "truncated": {"streaming.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
-    "exact coordinates": {"streaming.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 1},
+    "truncated": {"sweep.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
+    "exact coordinates": {"sweep.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 1},
     "two-sided": {
-        "streaming.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "bases.ALL_PAIRS": 1,
+        "sweep.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "bases.ALL_PAIRS": 1,
         "streaming.FIRST_LANDMARKS": 3,
     },
-    "pilot": {"streaming.SMALL_BLOCK": 4, "streaming.PILOT": 8},
+    "pilot": {"sweep.SMALL_BLOCK": 4, "streaming.PILOT": 8},
     "stochastic": {"sweep.SMALL_BLOCK": 1, "spectrum.SUBSPACE": 2},
 }  # fmt: skip
 STREAMED = {"truncated", "exact coordinates", "two-sided", "pilot"}

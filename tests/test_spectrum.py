@@ -65,6 +65,8 @@ def test_a_tail_that_does_not_fall_goes_to_the_dense_route():
     squared = np.linalg.svd(A.T @ B, compute_uv=False) ** 2
     tolerance = entropy_error_bound(1e-13 + 1e-16, 400)
     found = gram_spectrum(*both_grams(A, B), squared.sum(), 400, tolerance, 1e-13)
+    falling = 0.5 ** np.arange(48)
+    assert spectrum._next_sketch(falling, 0.0, 0.0) > 10**6  # rounding hides what is missing
     for weights in (np.r_[0.5, 0.5, np.zeros(46)], np.array([1.0])):
         assert spectrum._next_sketch(weights, 1e-15, 1e-16) > 10**6  # no rate to go by
     assert_allclose(found.weights[:10], squared / squared.sum(), atol=1e-12)
