@@ -114,34 +114,21 @@ def main() -> None:
     with threadpool_limits(1), ThreadPoolExecutor(options.threads) as pool:
         warm = DataTensor(*part(200), Trigonometric(THETA))
         entanglement_profile(warm, route="truncated", tolerance=0.1)  # compiles
+
+        def run(n: int, tolerance: float, route: str):
+            limit = memory if route == "truncated" else None
+            return measured(
+                *part(n), tolerance, route, pool, options.repeats, limit, options.device
+            )
+
         found, ours, dense = {}, [], []
         for n in options.samples:
-            seconds, found[n] = measured(
-                *part(n),
-                options.tolerance,
-                "truncated",
-                pool,
-                options.repeats,
-                memory,
-                options.device,
-            )
+            seconds, found[n] = run(n, options.tolerance, "truncated")
             ours.append(seconds)
         for n in options.dense:
-            seconds, exact = measured(
-                *part(n), 1e-6, "dense", pool, options.repeats, None, options.device
-            )
+            seconds, exact = run(n, 1e-6, "dense")
             dense.append(seconds)
-            few = found.get(n)
-            if few is None:
-                few = measured(
-                    *part(n),
-                    options.tolerance,
-                    "truncated",
-                    pool,
-                    options.repeats,
-                    memory,
-                    options.device,
-                )[1]
+            few = found[n] if n in found else run(n, options.tolerance, "truncated")[1]
             bound = few.error_bound + exact.error_bound
             share = float((np.abs(few.entropy - exact.entropy) / bound).max())
             print(f"  largest difference of the routes: {share:.2f} of the error bound")

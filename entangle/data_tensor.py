@@ -471,7 +471,7 @@ class DataTensor:
         order = torch.tensor(tree.order, device=self.vectors.device)
         terms = Terms(self.vectors[order], self.weights)
         limit = self.free_memory if max_memory is None else max_memory
-        fits = self._walk_bytes(tree.root) <= limit
+        fits = self._gram_bytes(matrices_needed(tree.root)) <= limit
         streams = route == "truncated" or (
             route == "auto" and prefers_streaming(tree.root, deepest, terms, tolerance, fits)
         )
@@ -501,17 +501,17 @@ class DataTensor:
         free = _free_memory(self)
         return free_memory() if free is None else free
 
-    def _walk_bytes(self, root: Node) -> float:
-        """Bytes of the Gram matrices that the walk holds at a time."""
-        return 8.0 * matrices_needed(root) * self.n_samples**2
+    def _gram_bytes(self, n_matrices: int) -> float:
+        """Bytes of so many samples x samples matrices."""
+        if self.vectors.device.type != "cpu":
+            n_matrices += BATCHED_FEATURES + 1  # kernel matrices that are multiplied together
+        return 8.0 * n_matrices * self.n_samples**2
 
     def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
         """Refuse if so many samples x samples matrices do not fit in memory."""
         limit = _free_memory(self) if max_memory is None else max_memory
-        if self.vectors.device.type != "cpu":
-            n_matrices += BATCHED_FEATURES + 1  # kernel matrices that are multiplied together
         what = f"the Gram matrices of {self.n_samples} samples ({n_matrices} at a time)"
-        require_memory(8.0 * n_matrices * self.n_samples**2, what, limit)
+        require_memory(self._gram_bytes(n_matrices), what, limit)
 
     # -- other libraries -------------------------------------------------------------------
 

@@ -289,7 +289,8 @@ def entanglement_profile(
     progress
         Show a progress bar on a terminal.
     max_memory
-        Bytes that may be used. Default: the memory that is free now.
+        Bytes that may be used. Default: the memory that is free now. On the truncated route each
+        worker of the executor adds its tiles, up to some 100 MiB.
     route
         How the spectra of a ``DataTensor`` are found. "auto" takes what is expected to be
         quickest for the tolerance, and what fits in memory.
