@@ -25,9 +25,10 @@ from scipy.spatial.distance import squareform
 from sklearn.datasets import load_breast_cancer, load_digits
 from threadpoolctl import threadpool_limits
 
+from entangle.affinity import correlation_affinity
 from entangle.ordering import mincut_order
 from entangle.partition import CanonicalTree
-from entangle.surrogate import correlation_affinity, hierarchical_cut
+from entangle.surrogate import hierarchical_cut
 
 
 def chain(n_features: int, seed: int, n_samples: int = 1000, rho: float = 0.9) -> np.ndarray:

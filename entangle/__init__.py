@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from entangle.affinity import correlation_affinity as correlation_affinity
     from entangle.convergence import Convergence as Convergence
     from entangle.convergence import entanglement_convergence as entanglement_convergence
     from entangle.data_tensor import DataTensor as DataTensor
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from entangle.partition import canonical_partitions as canonical_partitions
     from entangle.report import Report as Report
     from entangle.sample_curve import SampleCurve as SampleCurve
-    from entangle.surrogate import correlation_affinity as correlation_affinity
     from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
 
 _HOME = {
@@ -37,7 +37,7 @@ _HOME = {
     "Report": "report",
     "SampleCurve": "sample_curve",
     "canonical_partitions": "partition",
-    "correlation_affinity": "surrogate",
+    "correlation_affinity": "affinity",
     "diagnose": "diagnosis",
     "entanglement_convergence": "convergence",
     "entanglement_entropy": "entropy",

@@ -21,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from entangle.affinity import NEAREST, feature_affinity
 from entangle.axes import Shape
 from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError
-from entangle.ordering import NEAREST, mincut_order, pearson_affinity
+from entangle.ordering import mincut_order
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
 from entangle.preparation import (
@@ -205,7 +206,7 @@ def _order_from(
     data: Dataset, layout: tuple[int, ...], seed: int, rows: NDArray[np.int64]
 ) -> tuple[Any, NDArray[np.int64]]:
     """Affinity of the features on some rows, and the order that it gives."""
-    affinity = pearson_affinity(as_sample_matrix(data.X[rows]))
+    affinity = feature_affinity(as_sample_matrix(data.X[rows]))
     return affinity, mincut_order(affinity, layout, len(rows), random_state=seed)
 
 

@@ -160,7 +160,7 @@ def test_every_verdict(report, given, best, held_out, begins):
 def test_many_features_say_that_not_every_pair_counts(monkeypatch):
     X = chain(60, 32)
     every = diagnose(X, n_shuffles=1)
-    monkeypatch.setattr("entangle.ordering.graph.DENSE_FEATURES", 31)
+    monkeypatch.setattr("entangle.affinity.DENSE_FEATURES", 31)
     some = diagnose(X, n_shuffles=1)
     assert not any("strongest correlations" in note for note in every.notes)
     assert any("64 strongest correlations of each" in note for note in some.notes)

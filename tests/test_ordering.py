@@ -6,19 +6,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits
 
+from entangle.affinity import correlation_affinity
 from entangle.errors import InputError, PartitionError
 from entangle.ordering import mincut_order
 from entangle.ordering.bisection import bisect, improve
-from entangle.ordering.graph import (
-    Graph,
-    nearest_correlations,
-    noise_threshold,
-    null_share,
-    without_noise,
-)
+from entangle.ordering.graph import Graph, noise_threshold, null_share, without_noise
 from entangle.ordering.refinement import refined, separation
 from entangle.partition import CanonicalTree
-from entangle.surrogate import correlation_affinity, hierarchical_cut
+from entangle.surrogate import hierarchical_cut
 
 SHAPES = [2, 3, 5, 16, 30, (4, 4), (3, 5), (1, 6), (6, 2), (2, 3, 2)]
 
@@ -282,15 +277,3 @@ def test_noise_is_removed_before_splitting():
     truth = 0.7 ** np.abs(np.subtract.outer(source, source))
     cuts = [hierarchical_cut(truth[np.ix_(p, p)], 512) for p in (order, noisy)]
     assert cuts[0] < cuts[1]
-
-
-def test_nearest_correlations_are_the_largest_of_each_feature():
-    X, _ = permuted_ar1(700, n_samples=50)
-    affinity = correlation_affinity(X)
-    kept = nearest_correlations(X, n_neighbors=5).toarray()
-    assert_array_equal(kept, kept.T)
-    assert_array_equal(np.diagonal(kept), 0.0)
-    assert_allclose(kept[kept > 0.0], affinity[kept > 0.0], atol=1e-5)
-    fifth = np.sort(affinity, axis=1)[:, -5]
-    assert (kept[affinity > fifth[:, None] + 1e-5] > 0.0).all()
-    assert_allclose(nearest_correlations(X[:, :4]).toarray(), affinity[:4, :4], atol=1e-5)

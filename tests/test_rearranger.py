@@ -14,9 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from entangle import affinity as affinities
+from entangle.affinity import correlation_affinity
 from entangle.errors import InputError, PartitionError
-from entangle.ordering import FeatureRearranger, graph
-from entangle.surrogate import correlation_affinity
+from entangle.ordering import FeatureRearranger
 
 
 def smooth_samples(n_samples=60, n_features=12, seed=0):
@@ -28,8 +29,18 @@ def named(X, frame):
     return frame({f"feature {i}": X[:, i] for i in range(X.shape[1])})
 
 
+NAMES = [
+    "pearson",
+    "spearman",
+    "mutual_info",
+    "distance_correlation",
+    "covariance",
+    "class-mean",
+]
+
+
 @parametrize_with_checks(
-    [FeatureRearranger(), FeatureRearranger("random"), FeatureRearranger(affinity="spearman")]
+    [FeatureRearranger("random"), *(FeatureRearranger(affinity=name) for name in NAMES)]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -149,13 +160,40 @@ def test_constant_columns_are_allowed():
     assert_array_equal(np.sort(model.permutation_), np.arange(12))
 
 
-def test_many_features_store_no_full_matrix(monkeypatch):
-    X = smooth_samples(200, 48)
-    dense = FeatureRearranger(random_state=0).fit(X)
-    monkeypatch.setattr(graph, "DENSE_FEATURES", 40)
-    monkeypatch.delattr(graph, "correlation_affinity")
-    large = FeatureRearranger(random_state=0).fit(X)
+@pytest.mark.parametrize("name", NAMES)
+def test_many_features_store_no_full_matrix(name, monkeypatch):
+    X, y = smooth_samples(200, 48), np.arange(200) % 3
+    dense = FeatureRearranger(affinity=name, random_state=0).fit(X, y)
+    monkeypatch.setattr(affinities, "DENSE_FEATURES", 40)
+    monkeypatch.delattr(affinities, "correlation_affinity")
+    large = FeatureRearranger(affinity=name, random_state=0).fit(X, y)
     assert_array_equal(np.sort(large.permutation_), np.sort(dense.permutation_))
+
+
+def test_labels_set_the_order_only_by_class_means():
+    X, y = smooth_samples(), np.arange(60) % 2
+    X[:, [0, 4, 6, 7, 9, 11]] += 20.0 * y[:, None]
+    together = set(FeatureRearranger(affinity="class-mean").fit(X, y).permutation_[:6])
+    assert together in ({0, 4, 6, 7, 9, 11}, {1, 2, 3, 5, 8, 10})
+    for name in NAMES[:-1]:
+        with_labels = FeatureRearranger(affinity=name, random_state=0).fit(X, y).permutation_
+        without = FeatureRearranger(affinity=name, random_state=0).fit(X).permutation_
+        assert_array_equal(with_labels, without)
+    with pytest.raises(InputError, match=r"requires y to be passed.*choose 'covariance'"):
+        FeatureRearranger(affinity="class-mean").fit(X)
+
+
+def test_noise_is_removed_only_from_correlations(monkeypatch):
+    seen = []
+
+    def recorded(affinity, shape, n_samples, **options):
+        seen.append(n_samples)
+        return np.arange(12)
+
+    monkeypatch.setattr("entangle.ordering.rearranger.mincut_order", recorded)
+    for affinity in (*NAMES, np.ones((12, 12)), lambda X: np.ones((12, 12))):
+        FeatureRearranger(affinity=affinity).fit(smooth_samples(), np.arange(60) % 2)
+    assert seen == [60, 60] + [None] * 6
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from entangle.surrogate import Affinity, Samples, correlation_affinity, standardized
-
 __all__ = [
     "Graph",
-    "nearest_correlations",
     "noise_threshold",
     "null_share",
-    "pearson_affinity",
     "without_noise",
 ]
 
@@ -38,9 +34,6 @@ __all__ = [
 NULL_SHARE = 0.5
 # A pair is counted as near zero when |r| sqrt(M) is below this; P(|Z| < 0.5) = 0.3829.
 NEAR_ZERO, NEAR_ZERO_PROBABILITY = 0.5, 0.3829
-BLOCK = 512  # features whose correlations are worked out together
-DENSE_FEATURES = 4096  # above, only the strongest correlations are kept
-NEAREST = 64  # so many of each feature
 
 
 @dataclass(frozen=True)
@@ -176,39 +169,3 @@ def without_noise(matrix: Any, n_samples: int | None) -> Any:
         return matrix
     kept = np.maximum(matrix - threshold, 0.0)
     return kept if kept.any() else matrix
-
-
-def pearson_affinity(samples: Samples) -> Affinity | sparse.csr_matrix:
-    """Absolute correlation of features: all of it, or for many features the strongest."""
-    if samples.shape[1] <= DENSE_FEATURES:
-        return correlation_affinity(samples)
-    return nearest_correlations(samples.astype(np.float64))
-
-
-def nearest_correlations(samples: Samples, n_neighbors: int = NEAREST) -> sparse.csr_matrix:
-    """Absolute Pearson correlation of each feature with its nearest others.
-
-    Works through blocks of features in float32, so the features x features matrix is never
-    stored; an entry is kept if either feature counts the other among its nearest.
-
-    Parameters
-    ----------
-    samples
-        Finite float64, shape ``(samples, features)``.
-    n_neighbors
-        Entries kept of each row before the result is made symmetric.
-    """
-    columns = np.ascontiguousarray(standardized(samples).T, dtype=np.float32)
-    n = len(columns)
-    keep = min(n_neighbors, n - 1)
-    nearest = np.empty((n, keep), dtype=np.int32)
-    values = np.empty((n, keep), dtype=np.float64)
-    for start in range(0, n, BLOCK):
-        rows = np.abs(columns[start : start + BLOCK] @ columns.T)
-        rows[np.arange(len(rows)), start + np.arange(len(rows))] = -1.0
-        chosen = np.argpartition(rows, n - keep, axis=1)[:, n - keep :]
-        nearest[start : start + BLOCK] = chosen
-        values[start : start + BLOCK] = np.take_along_axis(rows, chosen, axis=1)
-    ends = np.arange(0, n * keep + 1, keep)
-    one_way = sparse.csr_matrix((np.clip(values, 0.0, 1.0).ravel(), nearest.ravel(), ends), (n, n))
-    return one_way.maximum(one_way.T).tocsr()

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from entangle.affinity import Affinity, check_affinity
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
 from entangle.ordering.bisection import MOST_PASSES, bisect, improve
@@ -34,7 +35,6 @@ from entangle.ordering.orientation import oriented
 from entangle.ordering.refinement import refined
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree, Node
-from entangle.surrogate import Affinity, check_affinity
 
 __all__ = ["mincut_order"]
 
@@ -71,13 +71,14 @@ def mincut_order(
     ----------
     affinity
         Symmetric, non-negative, shape ``(features, features)``; a dense matrix, or a
-        compressed sparse one for many features (:func:`nearest_correlations`).
+        compressed sparse one for many features (:func:`~entangle.affinity.nearest_affinity`).
     shape
         Number of features of a sequence, or the axis lengths of a grid.
     n_samples
         Rows the affinity was estimated from. Where most pairs then look independent, and
         always for a sparse affinity, the largest value that independent features reach is taken
-        off every weight; without it no noise is removed.
+        off every weight; without it no noise is removed. Only for correlations: the noise of
+        other affinities is not of that size.
     random_state
         Seed of the starts; the same seed gives the same permutation.
     n_jobs

@@ -16,21 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
     validate_data,
 )
 
+from entangle.affinity import (
+    Affinity,
+    check_affinity,
+    correlation_affinity,
+    feature_affinity,
+    is_correlation,
+    needs_labels,
+)
 from entangle.arrays import as_array
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
-from entangle.ordering.graph import pearson_affinity
 from entangle.ordering.mincut import mincut_order
 from entangle.partition import as_shape
 from entangle.samples import check_finite
-from entangle.surrogate import Affinity, check_affinity, correlation_affinity
 
 __all__ = ["FeatureRearranger"]
 
@@ -49,9 +55,11 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         Number of features of a sequence, or the axis lengths of a grid (row-major). Default:
         a sequence of all features.
     affinity
-        ``"pearson"``, ``"spearman"``, a callable ``X -> (features, features)``, or such a
-        matrix itself. With ``"pearson"`` and ``"mincut"``, more than 4096 features keep
-        the 64 strongest correlations of each, and the full matrix is never stored.
+        A name (``"pearson"``, ``"spearman"``, ``"mutual_info"``, ``"distance_correlation"``,
+        ``"covariance"``, ``"class-mean"``; see :func:`~entangle.affinity.correlation_affinity`),
+        a callable ``X -> (features, features)``, or such a matrix itself. With a name and
+        ``"mincut"``, more than 4096 features keep the 64 strongest weights of each, and the
+        full matrix is never stored.
     random_state
         Seed; the same seed gives the same order.
     n_jobs
@@ -96,6 +104,11 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = needs_labels(self.affinity)
+        return tags
+
     def fit(self, X: object, y: object = None) -> FeatureRearranger:
         """Learn the order from the rows of ``X``.
 
@@ -104,7 +117,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         X
             Array or frame, shape ``(samples, features)``; at least two of each, finite.
         y
-            Ignored.
+            Labels, shape ``(samples,)``, for the affinity "class-mean"; ignored by the others.
 
         Raises
         ------
@@ -122,7 +135,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
                 f"shape {self.shape!r} holds {np.prod(shape)} features, X has {n_features}; "
                 f"pass a shape whose product is {n_features}, or None for a sequence"
             )
-        permutation = order(self, samples, shape)
+        permutation = order(self, samples, shape, y)
         self.permutation_ = _checked_permutation(permutation, n_features)
         return self
 
@@ -182,26 +195,31 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
 
 
 def _mincut(
-    estimator: FeatureRearranger, samples: np.ndarray, shape: tuple[int, ...]
+    estimator: FeatureRearranger, samples: np.ndarray, shape: tuple[int, ...], y: object
 ) -> Permutation:
-    named = isinstance(estimator.affinity, str) and estimator.affinity == "pearson"
     affinity: Affinity | sparse.csr_matrix
-    affinity = pearson_affinity(samples) if named else _affinity(estimator, samples)
-    correlated = isinstance(estimator.affinity, str)
+    if isinstance(estimator.affinity, str):
+        affinity = feature_affinity(samples, estimator.affinity, y)
+    else:
+        affinity = _affinity(estimator, samples, y)
     return mincut_order(
         affinity,
         shape,
-        n_samples=len(samples) if correlated else None,
+        n_samples=len(samples) if is_correlation(estimator.affinity) else None,
         random_state=estimator.random_state,
         n_jobs=estimator.n_jobs,
     )
 
 
-def _identity(estimator: FeatureRearranger, samples: np.ndarray, shape: object) -> Permutation:
+def _identity(
+    estimator: FeatureRearranger, samples: np.ndarray, shape: object, y: object
+) -> Permutation:
     return np.arange(samples.shape[1])
 
 
-def _random(estimator: FeatureRearranger, samples: np.ndarray, shape: object) -> Permutation:
+def _random(
+    estimator: FeatureRearranger, samples: np.ndarray, shape: object, y: object
+) -> Permutation:
     return check_random_state(estimator.random_state).permutation(samples.shape[1])
 
 
@@ -209,9 +227,9 @@ _ORDERS: dict[str, Callable] = {"mincut": _mincut, "identity": _identity, "rando
 
 
 def _resolve_order(method: str | Callable) -> Callable:
-    """Return the ``(estimator, samples, shape) -> permutation`` behind ``method``."""
+    """Return the ``(estimator, samples, shape, y) -> permutation`` behind ``method``."""
     if callable(method):
-        return lambda estimator, samples, shape: method(_affinity(estimator, samples), shape)
+        return lambda estimator, samples, shape, y: method(_affinity(estimator, samples, y), shape)
     if method in _ORDERS:
         return _ORDERS[method]
     close = difflib.get_close_matches(str(method), _ORDERS, n=1)
@@ -222,10 +240,10 @@ def _resolve_order(method: str | Callable) -> Callable:
     )
 
 
-def _affinity(estimator: FeatureRearranger, samples: np.ndarray) -> Affinity:
+def _affinity(estimator: FeatureRearranger, samples: np.ndarray, y: object) -> Affinity:
     affinity = estimator.affinity
     if isinstance(affinity, str) or callable(affinity):
-        return correlation_affinity(samples, affinity)
+        return correlation_affinity(samples, affinity, y)
     return check_affinity(affinity, samples.shape[1])
 
 
