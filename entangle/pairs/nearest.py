@@ -1,9 +1,14 @@
 """The strongest pairs of features, kept while blocks of weights go by.
 
-Each feature has a heap of its strongest weights so far, the weakest on top. A weight that does
-not beat the top costs one comparison, and almost none of many thousands does, so a block is
-read once and never sorted. A weight serves both of its features, so half of the matrix is
-enough.
+Each feature has a list with room for twice what it keeps. A weight that does not beat the
+weakest of those known to be among the strongest costs one comparison, and almost none of many
+thousands does; the others are appended, and a full list is cut down to its strongest half. So a
+block is read once, and the cost hardly depends on the order of the features. A weight serves both
+of its features: half of the matrix is enough.
+
+Weight and feature are one whole number, ``bits of the weight, largest number - feature``: those
+of floats that are not negative sort as the floats do, and of equal weights the feature of lower
+number is stronger, whatever the blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +23,9 @@ from entangle.progress import progress_bar
 __all__ = ["nearest_weights"]
 
 LANES = 32  # weights compared at a time
-TILE = 256  # features whose heaps stay in the cache while the rows of a block go by
+TILE = 256  # features whose lists stay in the cache while the rows of a block go by
+LAST = 2**31 - 1  # the largest number
+BITS = 32  # of either half of a key
 
 
 def nearest_weights(
@@ -44,24 +51,33 @@ def nearest_weights(
     """
     n = weights.n_features
     kept = min(n_neighbors, n - 1)
-    values = np.zeros((n, kept), dtype=np.float32)
-    nearest = np.zeros((n, kept), dtype=np.int32)
-    least = np.zeros(n, dtype=np.float32)
+    keys = np.zeros((n, 2 * kept), dtype=np.int64)
+    filled = np.zeros(n, dtype=np.int64)
+    least = np.zeros(n, dtype=np.int32)
     with progress_bar("affinity", n, progress) as advance:
         for start in range(0, n, block):
             stop = min(start + block, n)
-            rows = weights.rows(start, stop, start)
-            _keep(rows.astype(np.float32, copy=False), start, values, nearest, least)
+            rows = np.ascontiguousarray(weights.rows(start, stop, start), dtype=np.float32)
+            _keep(rows.view(np.int32), start, keys, filled, least)
             advance(stop - start)
-    found = values > 0.0
-    starts = np.concatenate(([0], np.cumsum(found.sum(axis=1))))
-    entries = (values[found].astype(np.float64), nearest[found], starts)
-    one_way = sparse.csr_matrix(entries, shape=(n, n))
+    return _symmetric(keys, filled)
+
+
+def _symmetric(keys: np.ndarray, filled: np.ndarray) -> sparse.csr_matrix:
+    """Matrix of the strongest half of each list, an entry for both features of a pair."""
+    n, room = keys.shape
+    for feature in np.flatnonzero(filled > room // 2):
+        _strongest_first(keys[feature, : filled[feature]], room // 2)
+    lengths = np.minimum(filled, room // 2)
+    found = keys[np.arange(room) < lengths[:, None]]
+    values = (found >> BITS).astype(np.int32).view(np.float32).astype(np.float64)
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    one_way = sparse.csr_matrix((values, LAST - (found & LAST), starts), shape=(n, n))
     return one_way.maximum(one_way.T).tocsr()
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep(rows, start, values, nearest, least):  # pragma: no cover - compiled
+def _keep(rows, start, keys, filled, least):  # pragma: no cover - compiled
     """Offer the weights of features from ``start`` on with those from there to the last."""
     n_columns = rows.shape[1]
     for first in range(0, n_columns, TILE):
@@ -70,7 +86,7 @@ def _keep(rows, start, values, nearest, least):  # pragma: no cover - compiled
                 end = min(begin + LANES, n_columns)
                 bounds = least[start + begin : start + end]
                 if _any_beats(rows[r, begin:end], bounds, least[start + r]):
-                    _offer(rows, start, r, begin, end, values, nearest, least)
+                    _offer(rows, start, r, begin, end, keys, filled, least)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -83,34 +99,48 @@ def _any_beats(row, bounds, bound):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def _offer(rows, start, r, begin, end, values, nearest, least):  # pragma: no cover - compiled
-    """Keep the weights that beat a bound; those among the rows come twice, in both orders."""
+def _offer(rows, start, r, begin, end, keys, filled, least):  # pragma: no cover - compiled
+    """Append the weights that beat a bound; those among the rows come twice, in both orders."""
     i = start + r
     for c in range(begin, end):
         j, weight = start + c, rows[r, c]
         if weight > least[i] and c != r:
-            least[i] = _replace(values[i], nearest[i], weight, j)
+            _append(weight, j, i, keys, filled, least)
         if weight > least[j] and c >= len(rows):
-            least[j] = _replace(values[j], nearest[j], weight, i)
+            _append(weight, i, j, keys, filled, least)
 
 
 @numba.njit(cache=True, nogil=True)
-def _replace(values, nearest, value, feature):  # pragma: no cover - compiled
-    """Put a weight in place of the weakest, which is on top; return the new weakest.
+def _append(weight, feature, to, keys, filled, least):  # pragma: no cover - compiled
+    """Put a weight on the list of feature ``to``, and cut that down if it is full."""
+    room = keys.shape[1]
+    keys[to, filled[to]] = (np.int64(weight) << BITS) | (LAST - feature)
+    filled[to] += 1
+    if filled[to] == room:
+        _strongest_first(keys[to], room // 2)
+        filled[to] = room // 2
+        least[to] = keys[to, room // 2 - 1] >> BITS
 
-    Features come in rising order, so of equal weights the latest is the weakest.
-    """
-    at, size = 0, len(values)
-    while 2 * at + 1 < size:
-        child, other = 2 * at + 1, 2 * at + 2
-        if other < size and (
-            values[other] < values[child]
-            or (values[other] == values[child] and nearest[other] > nearest[child])
-        ):
-            child = other
-        if values[child] >= value:
+
+@numba.njit(cache=True, nogil=True)
+def _strongest_first(keys, kept):  # pragma: no cover - compiled
+    """Move the ``kept`` largest keys to the front, the smallest of them last (quickselect)."""
+    low, high, place = 0, len(keys) - 1, kept - 1
+    while low < high:
+        pivot = keys[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while keys[left] > pivot:
+                left += 1
+            while keys[right] < pivot:
+                right -= 1
+            if left <= right:
+                keys[left], keys[right] = keys[right], keys[left]
+                left += 1
+                right -= 1
+        if place <= right:
+            high = right
+        elif place >= left:
+            low = left
+        else:
             break
-        values[at], nearest[at] = values[child], nearest[child]
-        at = child
-    values[at], nearest[at] = value, feature
-    return values[0]
