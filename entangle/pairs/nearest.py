@@ -22,8 +22,8 @@ from entangle.progress import progress_bar
 
 __all__ = ["nearest_weights"]
 
-LANES = 32  # weights compared at a time
-TILE = 256  # features whose lists stay in the cache while the rows of a block go by
+LANES = 64  # weights compared at a time
+TILE = 512  # features whose lists stay in the cache while the rows of a block go by
 LAST = 2**31 - 1  # the largest number
 BITS = 32  # of either half of a key
 
