@@ -31,7 +31,7 @@ __all__ = ["tsp_order"]
 Features = NDArray[np.int64]
 
 NEAR = 10  # candidates of each feature
-KICKS = 10  # for each feature
+KICKS = 5  # for each feature
 FEWEST_KICKS = 2000
 
 
