@@ -61,7 +61,7 @@ def fiedler_vector(graph: Graph) -> Vector:
 
 def _vector(weights: sparse.csr_matrix) -> Vector:
     """Vector of the graph, from that of the graph with heavy edges merged if it is large."""
-    n = weights.shape[0]
+    n = len(weights.indptr) - 1
     if n <= DENSE:
         return _dense_vector(weights.toarray())
     merged = _merged(weights.indptr, weights.indices, weights.data)
@@ -90,16 +90,16 @@ def _improved(weights: sparse.csr_matrix, guess: Vector) -> Vector:
     start = start - trivial * (trivial.T @ start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it stopped short of the tolerance
-        _, found = lobpcg(
+        result: Any = lobpcg(
             similarity, start, Y=trivial, largest=True, maxiter=SMOOTHING, tol=TOLERANCE
         )
-    vector = found[:, 0] / root
+    vector = result[1][:, 0] / root
     return vector if np.isfinite(vector).all() and vector.any() else guess
 
 
 @numba.njit(cache=True, nogil=True)
 def _merged(starts, neighbours, weights):  # pragma: no cover - compiled
-    """Number of the node that each becomes when joined to its closest partner still free."""
+    """Compute the number each node gets when joined to its closest partner still free."""
     n = len(starts) - 1
     partner = np.full(n, -1, np.int64)
     for i in range(n):

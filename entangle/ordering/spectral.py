@@ -121,13 +121,13 @@ def _first_side(graph: Graph, n_first: int) -> NDArray[np.bool_]:
         if len(piece) > room[side]:
             taken = _cut_piece(graph.subgraph(piece), room)
         first[piece] = taken
-        room[0] -= np.count_nonzero(taken)
-        room[1] -= np.count_nonzero(~taken)
+        room[0] -= int(taken.sum())
+        room[1] -= int((~taken).sum())
     return first
 
 
 def _pieces(graph: Graph) -> list[Features]:
-    """Connected components, the largest first, then by their first node."""
+    """List the connected components, the largest first, then by their first node."""
     rows = (graph.weights, graph.neighbours, graph.starts)
     matrix = sparse.csr_matrix(rows, shape=(graph.size, graph.size))
     _, labels = connected_components(matrix, directed=False)
