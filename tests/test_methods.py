@@ -14,10 +14,11 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from threadpoolctl import threadpool_limits
 
 import entangle.memory
+from entangle.affinity import correlation_affinity, nearest_affinity
 from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import fiedler
 from entangle.ordering.fiedler import fiedler_vector
-from entangle.ordering.graph import Graph, nearest_correlations
+from entangle.ordering.graph import Graph
 from entangle.ordering.igtd import igtd_order, pixel_distance, rank_table
 from entangle.ordering.leaf_ordering import leaf_order
 from entangle.ordering.problem import checked_problem
@@ -26,7 +27,7 @@ from entangle.ordering.spectral import _first_side, spectral_order
 from entangle.ordering.tour import improve_tour
 from entangle.ordering.tsp import heavy_path, tsp_order
 from entangle.partition import CanonicalTree
-from entangle.surrogate import correlation_affinity, hierarchical_cut
+from entangle.surrogate import hierarchical_cut
 from tests.test_ordering import SHAPES, permuted_ar1, permuted_field, random_affinity, recovers
 
 METHODS = [spectral_order, leaf_order, tsp_order, igtd_order]
@@ -221,7 +222,7 @@ def test_spectral_bisection_without_noise_recovers_a_chain(n_features):
 @pytest.mark.parametrize("method", SPARSE)
 def test_many_features_of_a_sparse_affinity(method):
     X, source = permuted_ar1(8192, n_samples=400)
-    affinity = nearest_correlations(X)
+    affinity = nearest_affinity(X)
     order = method(affinity, 8192, n_samples=400, random_state=0)
     assert np.mean(np.abs(np.diff(source[order])) == 1) > 0.99
 

@@ -39,7 +39,7 @@ def permuted_field(side, n_samples=1000, seed=0, length=3.0):
     apart = np.subtract.outer(np.arange(side), np.arange(side))
     root = np.linalg.cholesky(np.exp(-(apart**2) / (2 * length**2)) + 1e-9 * np.eye(side))
     noise = generator.standard_normal((n_samples, side, side))
-    X = np.einsum("ij,mjk,lk->mil", root, noise, root).reshape(n_samples, -1)
+    X = (root @ noise @ root.T).reshape(n_samples, -1)
     source = generator.permutation(side * side)
     return X[:, source], source
 
@@ -151,12 +151,6 @@ def test_the_scale_of_the_affinity_does_not_matter(scale):
     assert cuts[1] == pytest.approx(cuts[0])
 
 
-def test_an_asymmetric_sparse_affinity_ends():
-    affinity = sparse.csr_matrix(np.random.default_rng(0).random((40, 40)))
-    order = mincut_order(affinity, 40, random_state=0)
-    assert_array_equal(np.sort(order), np.arange(40))
-
-
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
@@ -164,6 +158,7 @@ def test_an_asymmetric_sparse_affinity_ends():
         (lambda a: -a, "finite and non-negative"),
         (lambda a: np.triu(a), "symmetric"),
         (lambda a: sparse.csr_matrix(-a), "finite and non-negative"),
+        (lambda a: sparse.csr_matrix(np.triu(a)), "symmetric"),
     ],
 )
 def test_an_affinity_that_is_none(spoil, match):

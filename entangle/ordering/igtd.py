@@ -29,11 +29,11 @@ from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
+from entangle.affinity import Affinity
 from entangle.axes import Shape
 from entangle.errors import InputError
 from entangle.ordering.problem import dense_problem
 from entangle.ordering.rank_swaps import MOST_ABSOLUTE, MOST_SQUARED, search_swaps
-from entangle.surrogate import Affinity
 
 __all__ = ["igtd_order", "pixel_distance", "rank_table"]
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from entangle.affinity import Affinity
 from entangle.axes import Shape
 from entangle.ordering.problem import dense_problem, laid_out
-from entangle.surrogate import Affinity
 
 __all__ = ["leaf_order"]
 

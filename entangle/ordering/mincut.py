@@ -1,24 +1,29 @@
-"""Ordering by recursive minimum balanced cut: the published rearrangement, made exact in size.
+"""Ordering by minimum balanced cuts: a portfolio of searches, the lowest cut of the tree wins.
 
 All features are split into parts of the sizes that the canonical tree asks for, so that the
 parts are as weakly correlated as can be found; each part is split again. Sizes are exact,
 since a part one feature too long would shift every block after it. The leaves, left to right,
 are the order.
 
+No search is best on all data. Features of a line or a grid are found by their geometry in a
+hundredth of the time of a cut, and features without one only by cutting. So geodesic embeddings
+come first. Where exchanges cannot lower the cut of one, it is taken; else its splits, improved by
+exchanges, compete with recursive bisection (METIS and random starts) on the weights as they are and
+with the noise taken off, and small data are refined as a whole tree.
+
 Source: Alexander et al. 2023, arXiv:2303.11249, feature rearrangement by minimum balanced
 cuts. Deviations: noise is taken off the weights (:mod:`entangle.ordering.graph`), METIS is one
-start of several, small data are refined as a whole tree, and children are placed so that
-correlated features touch.
+start of several in one search of several, and children are placed so that correlated features
+touch.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,25 +31,58 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_random_state
 
-from entangle.affinity import Affinity, check_affinity
+from entangle.affinity import Affinity
 from entangle.axes import Shape
-from entangle.errors import InputError, PartitionError
 from entangle.ordering.bisection import MOST_PASSES, bisect, improve
+from entangle.ordering.geodesic import (
+    EQUAL,
+    Coordinates,
+    coordinate_parts,
+    embedded,
+    geometries,
+)
 from entangle.ordering.graph import Graph, without_noise
+from entangle.ordering.objective import TreeCut, adjacency
 from entangle.ordering.orientation import oriented
+from entangle.ordering.problem import checked_problem, laid_out
 from entangle.ordering.refinement import refined
-from entangle.parallel import map_ordered
+from entangle.parallel import map_ordered, threads
 from entangle.partition import CanonicalTree, Node
+from entangle.progress import progress_bar
 
-__all__ = ["mincut_order"]
+__all__ = ["Mincut", "mincut_order", "mincut_search"]
 
 Features = NDArray[np.int64]
 
 STARTS = 8  # random starts of each split
+SEARCHED = 64  # features up to which every search runs
+TWICE = 1024  # features up to which weights are split with noise and without
 REFINED = 256  # features up to which the whole tree is refined
 RESTARTS = 32  # other trees refined for the smallest data
 REFINEMENT_WORK = 1e7  # entries of exchange tables one refinement may visit
 RESTART_WORK = 3e7  # the same of all restarts together
+
+
+@dataclass(frozen=True)
+class Mincut:
+    """What the portfolio found.
+
+    Attributes
+    ----------
+    permutation
+        Shape ``(features,)``, int64; ``X[:, permutation]`` is the layout, row-major.
+    winner
+        Name of the search with the lowest cut; of equal ones, with the most affinity between
+        neighbours.
+    cuts
+        Hierarchical cut of every search that ran, in the order they ran, of the weights that
+        they compete on: noise taken off where most pairs look independent, scaled to a largest
+        weight of 1.
+    """
+
+    permutation: Features
+    winner: str
+    cuts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,6 +92,9 @@ class _Block:
     node: Node
     graph: Graph
     features: Features
+
+
+Split = Callable[[_Block], list[Features]]
 
 
 def mincut_order(
@@ -75,7 +116,7 @@ def mincut_order(
     shape
         Number of features of a sequence, or the axis lengths of a grid.
     n_samples
-        Rows the affinity was estimated from. Where most pairs then look independent, and
+        Rows that correlations were estimated from. Where most pairs then look independent, and
         always for a sparse affinity, the largest value that independent features reach is taken
         off every weight; without it no noise is removed. Only for correlations: the noise of
         other affinities is not of that size.
@@ -95,6 +136,8 @@ def mincut_order(
 
     Raises
     ------
+    InputError
+        If ``affinity`` is not symmetric, finite and non-negative.
     PartitionError
         If ``shape`` does not hold the features of ``affinity``.
 
@@ -109,48 +152,136 @@ def mincut_order(
     >>> sorted(sorted(pair.tolist()) for pair in order.reshape(2, 2))
     [[0, 2], [1, 3]]
     """
-    tree = CanonicalTree(shape)
-    checked: Any = affinity
-    given = np.shape(checked)
-    if given != (tree.n_features, tree.n_features):
-        raise PartitionError(
-            f"shape {shape!r} holds {tree.n_features} features, the affinity has shape "
-            f"{given}; pass a shape whose product is {given[0]}"
-        )
-    if not sparse.issparse(affinity):
-        checked = check_affinity(affinity, tree.n_features)
-    elif not (np.isfinite(checked.data).all() and checked.data.min(initial=0.0) >= 0.0):
-        raise InputError("an affinity is finite and non-negative; take absolute values")
+    found = mincut_search(affinity, shape, n_samples, random_state, n_jobs, orient=orient)
+    return found.permutation
+
+
+def mincut_search(
+    affinity: Affinity | sparse.csr_matrix | sparse.csr_array,
+    shape: Shape,
+    n_samples: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    n_jobs: int | None = None,
+    *,
+    orient: bool = True,
+    progress: bool = False,
+) -> Mincut:
+    """Run :func:`mincut_order` and say which search won.
+
+    Parameters
+    ----------
+    affinity, shape, n_samples, random_state, n_jobs, orient
+        As for :func:`mincut_order`.
+    progress
+        Show a progress bar on a terminal.
+    """
+    tree, checked = checked_problem(affinity, shape)
     generator: Any = check_random_state(random_state)
     seed = int(generator.randint(2**30))
     weights = without_noise(checked, n_samples)
     graph = Graph.from_matrix(weights).scaled()
-    with _executor(n_jobs) as executor:
-        leaves = _leaves(graph, tree, seed, STARTS, executor)
-        if tree.n_features <= REFINED:
-            leaves = _refined_best(graph, tree, leaves, seed, executor)
-    if orient:
-        return oriented(graph, leaves, tree)
-    permutation = np.empty_like(leaves)
-    permutation[tree.order] = leaves
-    return permutation
+    steps = tree.depth * (len(geometries(len(tree.shape))) + 1)
+    with threads(n_jobs) as executor, progress_bar("cuts", steps, progress) as advance:
+        search = _Search(graph, tree, seed, executor, advance)
+        settled = search.embed(checked, n_samples)
+        if not settled:
+            search.bisect("bisection", graph)
+            if weights is not checked and tree.n_features <= TWICE:
+                search.bisect("bisection, noise left in", Graph.from_matrix(checked).scaled())
+            search.refine()
+        return search.result(orient)
 
 
-@contextmanager
-def _executor(n_jobs: int | None) -> Iterator[Executor | None]:
-    cores = os.cpu_count() or 1
-    if n_jobs == 0 or (n_jobs is not None and n_jobs < -cores):
-        raise InputError(f"n_jobs is a number of threads, or -1 for all, got {n_jobs}")
-    threads = 1 if n_jobs is None else n_jobs if n_jobs > 0 else cores + 1 + n_jobs
-    if threads == 1:
-        yield None
-        return
-    with ThreadPoolExecutor(threads) as executor:
-        yield executor
+class _Search:
+    """Candidates so far: the features at the leaves, and the cut, by the name of the search."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        tree: CanonicalTree,
+        seed: int,
+        executor: Executor | None,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.graph, self.tree, self.seed = graph, tree, seed
+        self.executor, self.advance = executor, advance
+        self.cut = TreeCut(graph, tree)
+        self.found: dict[str, tuple[Features, float]] = {}
+
+    def embed(self, affinity: Any, n_samples: int | None) -> bool:
+        """Try geometries until exchanges cannot lower the cut that one gives.
+
+        Of few features none is trusted alone.
+        """
+        for geometry in geometries(len(self.tree.shape)):
+            found = embedded(affinity, self.tree, geometry, n_samples, self.seed)
+            leaves, drawn = found.split(self.cut)
+            plain = self._add(str(geometry), leaves)
+            split = partial(_polished, tree=self.tree, points=drawn.points)
+            improved = self._leaves(self.graph, split)
+            if self.cut(improved) < plain * (1.0 - EQUAL):
+                self._add(f"{geometry}, improved", improved)
+            elif self.tree.n_features > SEARCHED:
+                return True
+        return False
+
+    def bisect(self, name: str, graph: Graph) -> None:
+        """Split ``graph`` again and again."""
+        self._add(name, self._leaves(graph, partial(_bisected, seed=self.seed, n_starts=STARTS)))
+
+    def refine(self) -> None:
+        """Improve the best tree of small data as a whole, and trees from random starts."""
+        n = self.tree.n_features
+        if n > REFINED:
+            return
+        weights = self.graph.dense()
+        steps = min(4 * n, int(REFINEMENT_WORK / n**2))
+        restarts = min(RESTARTS, int(RESTART_WORK / (4 * n**3)))
+        start = self._best()[0]
+
+        def attempt(number: int) -> tuple[Features, float]:
+            seed = self.seed + number
+            split = partial(_bisected, seed=seed, n_starts=1)
+            leaves = _leaves(self.graph, self.tree, split) if number else start
+            return refined(weights, leaves, self.tree, steps, seed)
+
+        found = list(map_ordered(attempt, range(1 + restarts), self.executor))
+        self._add("refinement", min(found, key=lambda attempt: attempt[1])[0])
+
+    def result(self, orient: bool) -> Mincut:
+        """Lowest cut; of equal ones, the most affinity between neighbours."""
+        lowest = self._best()[1]
+        placed: dict[str, tuple[float, Features]] = {}
+        for name, (leaves, cut) in self.found.items():
+            if cut <= lowest * (1.0 + EQUAL):
+                order = (
+                    oriented(self.graph, leaves, self.tree)
+                    if orient
+                    else laid_out(leaves, self.tree)
+                )
+                placed[name] = adjacency(self.graph, order, self.tree.shape), order
+        winner = max(placed, key=lambda name: placed[name][0])
+        cuts = {name: cut for name, (_, cut) in self.found.items()}
+        return Mincut(placed[winner][1], winner, cuts)
+
+    def _best(self) -> tuple[Features, float]:
+        return min(self.found.values(), key=lambda candidate: candidate[1])
+
+    def _add(self, name: str, leaves: Features) -> float:
+        cut = self.cut(leaves)
+        self.found[name] = leaves, cut
+        return cut
+
+    def _leaves(self, graph: Graph, split: Split) -> Features:
+        return _leaves(graph, self.tree, split, self.executor, self.advance)
 
 
 def _leaves(
-    graph: Graph, tree: CanonicalTree, seed: int, n_starts: int, executor: Executor | None = None
+    graph: Graph,
+    tree: CanonicalTree,
+    split: Split,
+    executor: Executor | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Features:
     """Feature at each leaf of the tree, by splitting level after level."""
     leaves = np.empty(tree.n_features, dtype=np.int64)
@@ -162,20 +293,32 @@ def _leaves(
                 open_blocks.append(block)
             else:
                 leaves[block.node.start : block.node.stop] = block.features
-        parts = map_ordered(lambda b: _children(b, seed, n_starts), open_blocks, executor)
+        parts = map_ordered(partial(_children, split=split), open_blocks, executor)
         level = [child for children in parts for child in children]
+        advance(1)
     return leaves
 
 
-def _children(block: _Block, seed: int, n_starts: int) -> list[_Block]:
-    node = block.node
-    own_seed = (seed + 7919 * node.start + 104729 * node.level) % 2**31
-    sizes = [child.size for child in node.children]
-    parts = _split(block.graph, sizes, own_seed, n_starts)
+def _children(block: _Block, split: Split) -> list[_Block]:
     return [
         _Block(child, block.graph.subgraph(part), block.features[part])
-        for child, part in zip(node.children, parts, strict=True)
+        for child, part in zip(block.node.children, split(block), strict=True)
     ]
+
+
+def _bisected(block: _Block, seed: int, n_starts: int) -> list[Features]:
+    """Parts by recursive bisection."""
+    node = block.node
+    own_seed = (seed + 7919 * node.start + 104729 * node.level) % 2**31
+    return _split(block.graph, [child.size for child in node.children], own_seed, n_starts)
+
+
+def _polished(block: _Block, tree: CanonicalTree, points: Coordinates) -> list[Features]:
+    """Parts by coordinates, after exchanges."""
+    members = np.arange(len(block.features))
+    return _exchanged(
+        block.graph, coordinate_parts(points[block.features], tree, block.node, members)
+    )
 
 
 def _split(graph: Graph, sizes: list[int], seed: int, n_starts: int) -> list[Features]:
@@ -211,20 +354,3 @@ def _exchanged(graph: Graph, parts: list[Features]) -> list[Features]:
         if not gained:
             break
     return parts
-
-
-def _refined_best(
-    graph: Graph, tree: CanonicalTree, leaves: Features, seed: int, executor: Executor | None
-) -> Features:
-    """Lowest of the refined tree and refined trees from other, random starts."""
-    n = tree.n_features
-    weights = graph.dense()
-    steps = min(4 * n, int(REFINEMENT_WORK / n**2))
-    restarts = min(RESTARTS, int(RESTART_WORK / (4 * n**3)))
-
-    def attempt(start: int) -> tuple[Features, float]:
-        found = _leaves(graph, tree, seed + start, n_starts=1) if start else leaves
-        return refined(weights, found, tree, steps, seed + start)
-
-    found = map_ordered(attempt, range(1 + restarts), executor)
-    return min(found, key=lambda attempt: attempt[1])[0]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from entangle.affinity import Affinity, check_affinity
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
 from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, as_shape
-from entangle.surrogate import Affinity, check_affinity
 
 __all__ = ["checked_problem", "dense_problem", "laid_out"]
 

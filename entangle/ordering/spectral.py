@@ -19,13 +19,13 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from entangle.affinity import Affinity
 from entangle.axes import Shape
 from entangle.ordering.fiedler import fiedler_vector
 from entangle.ordering.graph import Graph, without_noise
 from entangle.ordering.orientation import oriented
 from entangle.ordering.problem import checked_problem
 from entangle.partition import CanonicalTree, Node
-from entangle.surrogate import Affinity
 
 __all__ = ["spectral_order"]
 

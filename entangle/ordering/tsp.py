@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from entangle.affinity import Affinity
 from entangle.axes import Shape
 from entangle.ordering.graph import Graph
 from entangle.ordering.problem import checked_problem, laid_out
 from entangle.ordering.tour import improve_tour
-from entangle.surrogate import Affinity
 
 __all__ = ["tsp_order"]
 
