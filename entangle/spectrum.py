@@ -37,6 +37,7 @@ __all__ = [
     "discarded_weight_for",
     "entropy_error_bound",
     "entropy_interval",
+    "gram_factor",
     "gram_spectrum",
     "stochastic_spectrum",
 ]
@@ -185,7 +186,7 @@ def _descending(values: Tensor, total: float, max_rank: float) -> NDArray[np.flo
     return weights[: int(min(max_rank, weights.size))]
 
 
-def _factor(G: GramMatrix) -> tuple[Tensor, Tensor]:
+def gram_factor(G: GramMatrix) -> tuple[Tensor, Tensor]:
     """Factor L and row order with ``G[order][:, order] = L L^T``, to rounding."""
     if G.device.type == "cpu":
         # A tenth of the cost of an eigendecomposition.
@@ -200,7 +201,7 @@ def _factor(G: GramMatrix) -> tuple[Tensor, Tensor]:
 
 def _dense(G: GramMatrix, H: GramMatrix) -> Tensor:
     """Eigenvalues of ``G H``, ascending, from a full factor of G."""
-    factor, order = _factor(G)
+    factor, order = gram_factor(G)
     H = H[order][:, order]
     if G.device.type != "cpu":
         return torch.linalg.eigvalsh(factor.T @ (H @ factor))
@@ -318,7 +319,7 @@ def stochastic_spectrum(
     Source: Ubaru, Chen, Saad 2017, SIAM J. Matrix Anal. Appl. 38, 1075 (Lanczos quadrature);
     Meyer, Musco, Musco, Woodruff 2021, Hutch++ (the subspace apart). The ratio is ours.
     """
-    factor, order = _factor(G)
+    factor, order = gram_factor(G)
     H = H[order][:, order]
 
     def apply(X: Tensor) -> Tensor:
