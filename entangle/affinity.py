@@ -253,12 +253,12 @@ def nearest_affinity(
 
 
 def feature_affinity(
-    samples: Samples, method: Method = "pearson", y: object = None
+    samples: Samples, method: Method = "pearson", y: object = None, progress: bool = False
 ) -> Affinity | sparse.csr_matrix:
     """Affinity of features: all of it, or by name and for many features the strongest only."""
     if callable(method) or samples.shape[1] <= DENSE_FEATURES:
         return correlation_affinity(samples, method, y)
-    return nearest_affinity(samples, method, y)
+    return nearest_affinity(samples, method, y, progress=progress)
 
 
 def check_affinity(affinity: object, n_features: int) -> Affinity:

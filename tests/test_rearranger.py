@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -18,6 +19,9 @@ from entangle import affinity as affinities
 from entangle.affinity import correlation_affinity
 from entangle.errors import InputError, PartitionError
 from entangle.ordering import FeatureRearranger
+from entangle.ordering.methods import METHODS
+from entangle.ordering.mincut import Mincut
+from entangle.ordering.units import Units
 
 
 def smooth_samples(n_samples=60, n_features=12, seed=0):
@@ -186,11 +190,11 @@ def test_labels_set_the_order_only_by_class_means():
 def test_noise_is_removed_only_from_correlations(monkeypatch):
     seen = []
 
-    def recorded(affinity, shape, n_samples, **options):
+    def recorded(affinity, shape, n_samples, *_, **options):
         seen.append(n_samples)
-        return np.arange(12)
+        return Mincut(np.arange(12), "", {})
 
-    monkeypatch.setattr("entangle.ordering.rearranger.mincut_order", recorded)
+    monkeypatch.setattr("entangle.ordering.rearranger.mincut_search", recorded)
     for affinity in (*NAMES, np.ones((12, 12)), lambda X: np.ones((12, 12))):
         FeatureRearranger(affinity=affinity).fit(smooth_samples(), np.arange(60) % 2)
     assert seen == [60, 60] + [None] * 6
@@ -200,12 +204,17 @@ def test_noise_is_removed_only_from_correlations(monkeypatch):
     ("options", "error", "message"),
     [
         ({"method": "mincat"}, InputError, "'random' .*got 'mincat'; did you mean 'mincut'"),
-        ({"method": "tsp"}, InputError, "got 'tsp'; pass one of these names"),
+        ({"method": "umap"}, InputError, "got 'umap'; pass one of these names"),
         ({"affinity": "kendall"}, InputError, "got 'kendall'"),
-        ({"affinity": np.ones((3, 3))}, InputError, r"expected \(12, 12\), got \(3, 3\)"),
+        ({"affinity": np.ones((3, 3))}, PartitionError, r"12 features, .* shape \(3, 3\)"),
         ({"shape": 12.0}, PartitionError, "positive whole number"),
-        ({"affinity": sparse.eye(12)}, InputError, "must be dense"),
-        ({"shape": (3, 5)}, PartitionError, r"\(3, 5\) holds 15 features, X has 12; .* 12, or"),
+        ({"affinity": sparse.eye(11)}, PartitionError, r"holds 12 features, .* shape \(11, 11\)"),
+        ({"affinity": -sparse.eye(12)}, InputError, "finite and non-negative"),
+        (
+            {"shape": (3, 3)},
+            PartitionError,
+            r"\(3, 3\) holds 9 features, .* 12; .* 12 places",
+        ),
         ({"shape": (3, -4)}, PartitionError, "positive whole number"),
         ({"method": lambda affinity, shape: [0] * 12}, InputError, r"each of 0\.\.11 once"),
         ({"method": lambda affinity, shape: [0, 1]}, InputError, r"of shape \(2,\)"),
@@ -229,3 +238,121 @@ def test_bad_samples_say_what_to_do():
         FeatureRearranger().fit(np.zeros((5, 1)))
     with pytest.raises(ValueError, match="1 sample"):
         FeatureRearranger().fit(np.zeros((1, 5)))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mincut"])
+@pytest.mark.parametrize("shape", [12, (3, 4), 14])
+def test_every_method_by_name_is_its_function(method, shape):
+    X = smooth_samples()
+    model = FeatureRearranger(method, shape=shape, random_state=0).fit(X)
+    assert_array_equal(np.sort(model.permutation_), np.arange(12))
+    assert model.layout_.shape == np.empty(shape).shape
+    if method in ("geodesic", "leaf-ordering"):  # no seed matters
+        affinity = np.zeros((np.prod(shape), np.prod(shape)))
+        affinity[:12, :12] = correlation_affinity(X)
+        expected = METHODS[method](affinity, shape, 60)
+        assert_array_equal(model.permutation_, expected[expected < 12])
+
+
+def test_colours_of_a_pixel_stay_together():
+    generator = np.random.default_rng(0)
+    grey = smooth_samples(200, 16)
+    colours = np.stack([grey + 0.1 * generator.standard_normal(grey.shape) for _ in range(3)], 2)
+    last = FeatureRearranger(groups=3, shape=(4, 4), random_state=0).fit(colours.reshape(200, -1))
+    assert_array_equal(last.permutation_.reshape(16, 3) % 3, np.tile([0, 1, 2], (16, 1)))
+    assert_array_equal(last.permutation_[::3] // 3, last.layout_.ravel())
+    first = colours.transpose(0, 2, 1).reshape(200, -1)
+    labels = np.tile(np.arange(16), 3)
+    moved = FeatureRearranger(groups=labels, shape=(4, 4), random_state=0).fit(first)
+    assert_array_equal(moved.layout_, last.layout_)
+    assert_array_equal(moved.permutation_ % 16, np.repeat(last.layout_.ravel(), 3))
+
+
+def test_one_hot_columns_of_a_variable_stay_together_and_next_to_related_ones():
+    generator = np.random.default_rng(0)
+    kind = generator.integers(3, size=300)
+    other = np.where(generator.random(300) < 0.9, kind, generator.integers(3, size=300))
+    numbers = generator.standard_normal((300, 2))
+    numbers[:, 1] += 3 * numbers[:, 0]
+    X = np.hstack([numbers[:, :1], np.eye(3)[kind], numbers[:, 1:], np.eye(3)[other]])
+    groups = ["a", "kind", "kind", "kind", "b", "other", "other", "other"]
+    model = FeatureRearranger(groups=groups, random_state=0).fit(X)
+    halves = {frozenset(model.layout_[:2].tolist()), frozenset(model.layout_[2:].tolist())}
+    assert halves == {frozenset({0, 2}), frozenset({1, 3})}
+    assert_array_equal(model.inverse_transform(model.transform(X)), X)
+
+
+def test_groups_of_sparse_affinities_are_those_of_dense_ones():
+    X = smooth_samples(100, 24)
+    affinity = correlation_affinity(X)
+    affinity[affinity < 0.3] = 0.0
+    units = Units.from_groups(np.arange(24) % 7, 24)
+    dense = units.affinity(affinity, 10)
+    assert_array_equal(units.affinity(sparse.csr_matrix(affinity), 10).toarray(), dense)
+    strongest = max(affinity[i, j] for i in range(2, 24, 7) for j in range(5, 24, 7))
+    assert dense[2, 5] == strongest
+    assert dense[2, 2] == 0.0
+    assert not dense[7:].any()
+
+
+@pytest.mark.parametrize("fill_value", [0.0, -1.0])
+def test_empty_places_are_filled_and_forgotten(fill_value):
+    table = named(smooth_samples(), pd.DataFrame)
+    model = FeatureRearranger(shape=(4, 4), fill_value=fill_value, random_state=0)
+    moved = model.fit_transform(table)
+    assert moved.shape == (60, 16)
+    assert (model.layout_ == -1).sum() == 4
+    assert_array_equal(moved[:, model.columns_ == -1], fill_value)
+    assert_array_equal(moved[:, model.columns_ >= 0], table.to_numpy()[:, model.permutation_])
+    assert_array_equal(model.inverse_transform(moved), table.to_numpy())
+    names = model.get_feature_names_out()
+    assert sorted(names[model.columns_ == -1]) == [f"empty{k}" for k in range(4)]
+    framed = model.set_output(transform="pandas").transform(table)
+    assert list(framed.columns) == list(names)
+    grey = FeatureRearranger(shape=4, groups=4, fill_value=fill_value).fit(table)
+    assert grey.transform(table).shape == (60, 16)
+
+
+def test_refinement_lowers_the_entropy_it_is_asked_to_lower():
+    X = load_breast_cancer().data[:200]
+    model = FeatureRearranger("random", refine=1, random_state=0).fit(X)
+    found = model.refined_
+    assert found.entropy_after < 0.9 * found.entropy_before
+    assert_array_equal(model.permutation_, found.permutation)
+    assert FeatureRearranger("random", random_state=0).fit(X).refined_ is None
+    labels = load_breast_cancer().target[:200]
+    labelled = FeatureRearranger(affinity="class-mean", refine=1, random_state=0).fit(X, labels)
+    assert labelled.refined_.entropy_after <= labelled.refined_.entropy_before
+
+
+def test_refinement_moves_groups_and_leaves_places_empty():
+    X = smooth_samples(40, 12)
+    model = FeatureRearranger("random", shape=(2, 4), groups=2, refine=1, random_state=0).fit(X)
+    assert sorted(model.layout_.ravel()) == [-1, -1, 0, 1, 2, 3, 4, 5]
+    assert_array_equal(model.permutation_.reshape(6, 2) % 2, np.tile([0, 1], (6, 1)))
+    assert_array_equal(model.inverse_transform(model.transform(X)), X)
+
+
+def test_the_search_is_reported():
+    X = smooth_samples()
+    found = FeatureRearranger(random_state=0).fit(X).search_
+    assert found.winner in found.cuts
+    assert FeatureRearranger("tsp").fit(X).search_ is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"groups": 5}, InputError, "groups of 5 features do not divide 12"),
+        ({"groups": [0, 1]}, InputError, r"one label a feature, expected 12 .*shape \(2,\)"),
+        ({"groups": np.linspace(0, 1, 12)}, InputError, "whole numbers or names, got float64"),
+        ({"groups": 12}, InputError, "all features in one"),
+        ({"groups": 2, "shape": 5}, PartitionError, "holds 5 groups, X has 6"),
+        ({"groups": [0] * 5 + [1] * 7, "shape": 4}, PartitionError, "groups of one size"),
+        ({"groups": [0] * 5 + [1] * 7, "refine": 1}, InputError, "refine moves groups of one size"),
+        ({"refine": 9}, PartitionError, "levels"),
+    ],
+)
+def test_groups_and_places_that_do_not_fit(options, error, message):
+    with pytest.raises(error, match=message):
+        FeatureRearranger(**options).fit(smooth_samples())

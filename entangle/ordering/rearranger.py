@@ -8,13 +8,12 @@ Source: Alexander et al. 2023, arXiv:2303.11249.
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import (
@@ -24,17 +23,21 @@ from sklearn.utils.validation import (
 )
 
 from entangle.affinity import (
-    Affinity,
-    check_affinity,
     correlation_affinity,
     feature_affinity,
     is_correlation,
     needs_labels,
+    resolve_affinity,
 )
 from entangle.arrays import as_array
 from entangle.axes import Shape
+from entangle.descent import RefinedOrder
 from entangle.errors import InputError, PartitionError
-from entangle.ordering.mincut import mincut_order
+from entangle.ordering.measured import entropy_refined
+from entangle.ordering.methods import BLIND, NEEDS_ALL_PAIRS, resolve_method
+from entangle.ordering.mincut import Mincut, mincut_search
+from entangle.ordering.problem import checked_problem
+from entangle.ordering.units import Units
 from entangle.partition import as_shape
 from entangle.samples import check_finite
 
@@ -49,26 +52,56 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     method
-        ``"mincut"`` (recursive minimum balanced cut), ``"identity"``, ``"random"``, or a
-        callable ``(affinity, shape) -> permutation``.
+        ``"mincut"``: a portfolio of geodesic embeddings, recursive balanced cuts and
+        refinements, of which the lowest cut of the whole tree wins. ``"geodesic"``: the embedding
+        alone. ``"spectral"``: recursive spectral bisection. ``"leaf-ordering"``: hierarchical
+        clustering with optimal leaf ordering. ``"tsp"``: shortest path through all features.
+        ``"igtd"``: image generator for tabular data. ``"identity"``, ``"random"``; or a callable
+        ``(affinity, shape) -> permutation``.
     shape
-        Number of features of a sequence, or the axis lengths of a grid (row-major). Default:
-        a sequence of all features.
+        Number of places of a sequence, or the axis lengths of a grid (row-major). Default:
+        a sequence of all features, or of all groups. More places than features are filled up
+        with ``fill_value``.
     affinity
         A name (``"pearson"``, ``"spearman"``, ``"mutual_info"``, ``"distance_correlation"``,
         ``"covariance"``, ``"class-mean"``; see :func:`~entangle.affinity.correlation_affinity`),
-        a callable ``X -> (features, features)``, or such a matrix itself. With a name and
-        ``"mincut"``, more than 4096 features keep the 64 strongest weights of each, and the
-        full matrix is never stored.
+        a callable ``X -> (features, features)``, or such a matrix itself, dense or sparse. By
+        name, more than 4096 features keep the 64 strongest weights of each, and the full matrix
+        is never stored.
     random_state
         Seed; the same seed gives the same order.
     n_jobs
         Threads; ``None`` is one, -1 one per core. The order does not depend on it.
+    groups
+        Features that move together, such as the one-hot columns of a variable or the colours
+        of a pixel: a number of consecutive features a group, or one label a feature. A group
+        takes one place; its affinity to another is that of their strongest pair.
+    orient
+        With ``"mincut"``: place children so that correlated features of neighbouring blocks
+        touch. Changes no block and no entanglement, but what a convolution sees.
+    refine
+        Number of levels of the canonical tree whose true entanglement entropy is lowered by
+        exchanges, certified step by step: of the data, or with ``"class-mean"`` of the labelled
+        data. Minutes for hundreds of features. Default: none.
+    fill_value
+        What empty places hold.
+    progress
+        Show progress bars on a terminal.
 
     Attributes
     ----------
     permutation_
-        Shape ``(features,)``, int64: ``transform(X)`` is ``X[:, permutation_]``.
+        Shape ``(features,)``, int64: features in their new order, ``X[:, permutation_]``. This is
+        what ``transform`` returns unless places stay empty.
+    columns_
+        Feature of each column that ``transform`` returns, -1 where ``fill_value`` stands.
+    layout_
+        Group (or feature, without groups) at each place, -1 where none is; of the given shape.
+    search_
+        With ``"mincut"``, a :class:`~entangle.ordering.mincut.Mincut`: which searches ran, their
+        cuts, and the winner; else ``None``.
+    refined_
+        With ``refine``, a :class:`~entangle.descent.RefinedOrder`; else ``None``.
     n_features_in_
         Number of features seen in ``fit``.
     feature_names_in_
@@ -77,7 +110,8 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
     Notes
     -----
     A constant feature has affinity 0; the published code gives it a small positive number.
-    Missing values are refused. Source: arXiv:2303.11249.
+    Missing values are refused. Source: arXiv:2303.11249. A lower cut is not always a higher
+    accuracy; measure.
 
     Examples
     --------
@@ -88,6 +122,10 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
     """
 
     permutation_: Permutation
+    columns_: Permutation
+    layout_: Permutation
+    search_: Mincut | None
+    refined_: RefinedOrder | None
     n_features_in_: int
 
     def __init__(
@@ -97,12 +135,23 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         affinity: object = "pearson",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
+        *,
+        groups: object = None,
+        orient: bool = True,
+        refine: int | None = None,
+        fill_value: float = 0.0,
+        progress: bool = False,
     ) -> None:
         self.method = method
         self.shape = shape
         self.affinity = affinity
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.groups = groups
+        self.orient = orient
+        self.refine = refine
+        self.fill_value = fill_value
+        self.progress = progress
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -122,21 +171,34 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         Raises
         ------
         InputError
-            If a number is not finite, or an option is unknown.
+            If a number is not finite, an option is unknown, or groups do not fit.
         PartitionError
             If ``shape`` does not hold the features.
         """
-        order = _resolve_order(self.method)
+        resolve_method(self.method)
+        if isinstance(self.affinity, str):
+            resolve_affinity(self.affinity)
         samples = self._validated(X, ensure_min_samples=2, ensure_min_features=2)
-        n_features = samples.shape[1]
-        shape = as_shape(n_features if self.shape is None else self.shape)
-        if np.prod(shape) != n_features:
-            raise PartitionError(
-                f"shape {self.shape!r} holds {np.prod(shape)} features, X has {n_features}; "
-                f"pass a shape whose product is {n_features}, or None for a sequence"
+        units = Units.from_groups(self.groups, samples.shape[1])
+        shape = self._checked_shape(units)
+        n_places = math.prod(shape)
+        affinity: Any = None
+        if self.method not in BLIND:
+            affinity = units.affinity(self._affinity(samples, y), n_places)
+        n_samples = len(samples) if is_correlation(self.affinity) else None
+        random_state: Any = check_random_state(self.random_state)
+        seed = int(random_state.randint(2**30))
+        places, self.search_ = self._ordered(affinity, shape, n_samples, seed)
+        self.refined_ = None
+        if self.refine is not None:
+            labels = y if needs_labels(self.affinity) else None
+            self.refined_ = entropy_refined(
+                samples, units, places, shape, self.refine, labels, seed, self.progress
             )
-        permutation = order(self, samples, shape, y)
-        self.permutation_ = _checked_permutation(permutation, n_features)
+            places = self.refined_.permutation
+        self.columns_ = units.columns(places)
+        self.permutation_ = self.columns_[self.columns_ >= 0]
+        self.layout_ = np.where(places < units.n_units, places, -1).reshape(shape)
         return self
 
     def transform(self, X: object) -> np.ndarray:
@@ -146,42 +208,59 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         ----------
         X
             Shape ``(samples, features)``, the features of ``fit`` in the order of ``fit``.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(samples, columns)``; more columns than features where places stay empty.
         """
         check_is_fitted(self)
-        return self._validated(X, reset=False)[:, self.permutation_]
+        samples = self._validated(X, reset=False)
+        if len(self.columns_) == len(self.permutation_):
+            return samples[:, self.permutation_]
+        out = np.full((len(samples), len(self.columns_)), self.fill_value, dtype=samples.dtype)
+        out[:, self.columns_ >= 0] = samples[:, self.permutation_]
+        return out
 
     def inverse_transform(self, X: object) -> np.ndarray:
-        """Columns back in the order seen by ``fit``; dtype kept.
+        """Columns back in the order seen by ``fit``; dtype kept, filled places dropped.
 
         Parameters
         ----------
         X
-            Shape ``(samples, features)``, as returned by ``transform``.
+            Shape ``(samples, columns)``, as returned by ``transform``.
 
         Raises
         ------
         InputError
-            If the number of columns is not that of ``fit``.
+            If the number of columns is not that of ``transform``.
         """
         check_is_fitted(self)
         samples = check_array(X, ensure_all_finite=False)
-        if samples.shape[1] != self.n_features_in_:
+        if samples.shape[1] != len(self.columns_):
             raise InputError(
                 f"X has {samples.shape[1]} features, the order was learned for "
-                f"{self.n_features_in_}; pass what transform returned"
+                f"{len(self.columns_)}; pass what transform returned"
             )
-        return samples[:, np.argsort(self.permutation_)]
+        places = np.flatnonzero(self.columns_ >= 0)
+        return samples[:, places[np.argsort(self.permutation_)]]
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Names of the columns that ``transform`` returns, shape ``(features,)``.
+        """Names of the columns that ``transform`` returns, shape ``(columns,)``.
 
         Parameters
         ----------
         input_features
-            Names seen by ``fit``; by default those, or ``x0``, ``x1``, ... if it saw none.
+            Names seen by ``fit``; by default those, or ``x0``, ``x1``, ... if it saw none. Filled
+            places are called ``empty0``, ``empty1``, ...
         """
         check_is_fitted(self)
-        return np.asarray(_check_feature_names_in(self, input_features))[self.permutation_]
+        names = np.asarray(_check_feature_names_in(self, input_features), dtype=object)
+        filled = self.columns_ >= 0
+        out = np.empty(len(self.columns_), dtype=object)
+        out[filled] = names[self.permutation_]
+        out[~filled] = [f"empty{place}" for place in range(int((~filled).sum()))]
+        return out
 
     def _validated(self, X: Any, **options: Any) -> np.ndarray:
         names = list(getattr(X, "columns", ()))
@@ -193,58 +272,47 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         check_finite(samples)
         return samples
 
+    def _checked_shape(self, units: Units) -> tuple[int, ...]:
+        n_units = units.n_units
+        if n_units < 2:
+            raise InputError("groups hold all features in one; an order needs at least two groups")
+        shape = as_shape(n_units if self.shape is None else self.shape)
+        what = "features" if self.groups is None else "groups"
+        if math.prod(shape) < n_units:
+            raise PartitionError(
+                f"shape {self.shape!r} holds {math.prod(shape)} {what}, X has {n_units}; pass a "
+                f"shape of at least {n_units} places, or None for a sequence"
+            )
+        if math.prod(shape) > n_units and units.size is None:
+            raise PartitionError(
+                f"shape {self.shape!r} has {math.prod(shape) - n_units} places too many, which "
+                "only groups of one size can leave empty; pass a shape of exactly "
+                f"{n_units} places"
+            )
+        return shape
 
-def _mincut(
-    estimator: FeatureRearranger, samples: np.ndarray, shape: tuple[int, ...], y: object
-) -> Permutation:
-    affinity: Affinity | sparse.csr_matrix
-    if isinstance(estimator.affinity, str):
-        affinity = feature_affinity(samples, estimator.affinity, y)
-    else:
-        affinity = _affinity(estimator, samples, y)
-    return mincut_order(
-        affinity,
-        shape,
-        n_samples=len(samples) if is_correlation(estimator.affinity) else None,
-        random_state=estimator.random_state,
-        n_jobs=estimator.n_jobs,
-    )
+    def _affinity(self, samples: np.ndarray, y: object) -> Any:
+        """Affinity of the features, dense where the method needs all pairs."""
+        named = isinstance(self.affinity, str)
+        if not named and not callable(self.affinity):
+            return checked_problem(self.affinity, samples.shape[1])[1]
+        method: Any = self.affinity
+        if named and not callable(self.method) and self.method not in NEEDS_ALL_PAIRS:
+            return feature_affinity(samples, method, y, self.progress)
+        return correlation_affinity(samples, method, y)
 
-
-def _identity(
-    estimator: FeatureRearranger, samples: np.ndarray, shape: object, y: object
-) -> Permutation:
-    return np.arange(samples.shape[1])
-
-
-def _random(
-    estimator: FeatureRearranger, samples: np.ndarray, shape: object, y: object
-) -> Permutation:
-    return check_random_state(estimator.random_state).permutation(samples.shape[1])
-
-
-_ORDERS: dict[str, Callable] = {"mincut": _mincut, "identity": _identity, "random": _random}
-
-
-def _resolve_order(method: str | Callable) -> Callable:
-    """Return the ``(estimator, samples, shape, y) -> permutation`` behind ``method``."""
-    if callable(method):
-        return lambda estimator, samples, shape, y: method(_affinity(estimator, samples, y), shape)
-    if method in _ORDERS:
-        return _ORDERS[method]
-    close = difflib.get_close_matches(str(method), _ORDERS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "pass one of these names"
-    raise InputError(
-        f"method is one of {', '.join(map(repr, _ORDERS))} or a callable "
-        f"(affinity, shape) -> permutation, got {method!r}; {hint}"
-    )
-
-
-def _affinity(estimator: FeatureRearranger, samples: np.ndarray, y: object) -> Affinity:
-    affinity = estimator.affinity
-    if isinstance(affinity, str) or callable(affinity):
-        return correlation_affinity(samples, affinity, y)
-    return check_affinity(affinity, samples.shape[1])
+    def _ordered(
+        self, affinity: Any, shape: tuple[int, ...], n_samples: int | None, seed: int
+    ) -> tuple[Permutation, Mincut | None]:
+        """Find the unit at each place; say what the portfolio found if it was asked."""
+        if self.method == "mincut":
+            found = mincut_search(
+                affinity, shape, n_samples, seed, self.n_jobs,
+                orient=self.orient, progress=self.progress,
+            )  # fmt: skip
+            return found.permutation, found
+        order = resolve_method(self.method)(affinity, shape, n_samples, seed)
+        return _checked_permutation(order, math.prod(shape)), None
 
 
 def _checked_permutation(permutation: object, n_features: int) -> Permutation:
