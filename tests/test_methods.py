@@ -25,7 +25,7 @@ from entangle.ordering.problem import checked_problem
 from entangle.ordering.rank_swaps import search_swaps
 from entangle.ordering.spectral import _first_side, spectral_order
 from entangle.ordering.tour import improve_tour
-from entangle.ordering.tsp import heavy_path, tsp_order
+from entangle.ordering.tsp import tsp_order
 from entangle.partition import CanonicalTree
 from entangle.surrogate import hierarchical_cut
 from tests.test_ordering import SHAPES, permuted_ar1, permuted_field, random_affinity, recovers
@@ -70,7 +70,7 @@ def test_an_order_is_a_permutation(method, shape, affinity):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("scale", [2.0**-800, 1e-250, 1e-9, 1e12, 1e250])
+@pytest.mark.parametrize("scale", [2.0**-800, 1e-250, 1e-9, 1e12, 1e307])
 def test_the_scale_of_the_affinity_does_not_matter(method, scale):
     affinity = random_affinity(24)
     moved = method(affinity * scale, (4, 6), random_state=0)
@@ -259,6 +259,17 @@ def test_a_fiedler_vector_solves_its_equation(dense, monkeypatch):
     assert values[1] > 0.0
 
 
+def test_a_fiedler_vector_tells_two_stars_apart(monkeypatch):
+    monkeypatch.setattr(fiedler, "DENSE", 16)  # and next to nothing can be merged
+    star = np.zeros((60, 60))
+    star[0, 1:] = star[1:, 0] = 1.0
+    affinity = np.kron(np.eye(2), star)
+    affinity[0, 60] = affinity[60, 0] = 0.5
+    order = np.random.default_rng(1).permutation(120)
+    found = fiedler_vector(Graph.from_matrix(shuffled(affinity)))
+    assert len(set(np.sign(found[order < 60]))) == len(set(np.sign(found))) - 1 == 1
+
+
 @pytest.mark.parametrize("dense", [512, 16])
 def test_spectral_bisection_keeps_pieces_whole(dense, monkeypatch):
     monkeypatch.setattr(fiedler, "DENSE", dense)
@@ -331,18 +342,42 @@ def test_improvement_keeps_a_tour_and_its_gains(kicks):
     assert (np.diff(weights) >= -1e-9).all()
 
 
-def test_no_exchange_of_two_edges_or_move_of_a_feature_gains():
-    places = np.random.default_rng(0).random((60, 2))
-    affinity = 1.5 - np.linalg.norm(places[:, None] - places, axis=-1)
-    np.fill_diagonal(affinity, 0.0)
-    path = heavy_path(Graph.from_matrix(affinity), np.empty((0, 3), dtype=np.int64))
-    reached = weight_of(affinity, path)
-    best = reached
-    for i, j in itertools.combinations(range(60), 2):
-        turned = np.concatenate((path[:i], path[i : j + 1][::-1], path[j + 1 :]))
-        moved = np.insert(np.delete(path, i), j, path[i])
-        best = max(best, weight_of(affinity, turned), weight_of(affinity, moved))
-    assert best <= reached + 1e-2  # candidates only: a few far exchanges may be left
+def settled_tour(affinity):
+    """Tour that looking at every node once more does not change."""
+    graph = Graph.from_matrix(affinity).scaled()
+    near = np.argsort(-affinity, axis=1)[:, :-1]
+    tour, before = np.arange(len(affinity) + 1), None
+    while not np.array_equal(tour, before):
+        before = tour.copy()
+        nothing = np.empty((0, 3), dtype=np.int64)
+        improve_tour(graph.starts, graph.neighbours, graph.weights, near, tour, nothing)
+    return tour
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_exchange_of_two_edges_gains(seed):
+    affinity = random_affinity(40, seed)
+    tour = settled_tour(affinity)
+    closed = np.pad(affinity, (0, 1))
+    reached = closed[tour, np.roll(tour, -1)].sum()
+    for i, j in itertools.combinations(range(41), 2):
+        turned = np.concatenate((tour[:i], tour[i : j + 1][::-1], tour[j + 1 :]))
+        assert closed[turned, np.roll(turned, -1)].sum() <= reached + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_no_move_of_a_short_stretch_to_a_closer_neighbour_gains(seed, length):
+    affinity = random_affinity(40, seed)
+    tour = settled_tour(affinity)
+    closed = np.pad(affinity, (0, 1))
+    reached = closed[tour, np.roll(tour, -1)].sum()
+    for turn, at in itertools.product(range(41), range(1, 41 - length)):
+        stretch, rest = np.split(np.roll(tour, turn), [length])
+        for piece, end, before in ((stretch, 0, rest[-1]), (stretch[::-1], -1, rest[0])):
+            moved = np.concatenate((rest[:at], piece, rest[at:]))
+            closer = closed[rest[at - 1], piece[0]] > closed[stretch[end], before]
+            assert not closer or closed[moved, np.roll(moved, -1)].sum() <= reached + 1e-9
 
 
 def test_kicks_reach_a_path_close_to_the_shortest():
@@ -414,6 +449,18 @@ def test_the_search_makes_the_published_swaps(shape, distance, power, threshold)
         assert swapped.any()
         assert (np.diff(errors)[swapped] < 0.0).all()
         assert_array_equal(np.diff(errors)[~swapped], 0.0)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "manhattan"])
+@pytest.mark.parametrize(("error", "power"), [("absolute", 1), ("squared", 2)])
+def test_the_options_reach_the_search(distance, error, power):
+    affinity = random_affinity(12)
+    priority = np.random.RandomState(5).permutation(12)
+    pair_tables = [table.astype(float) for table in tables(affinity, (3, 4), distance)]
+    expected, _, _ = published_search(*pair_tables, priority, 40, 0.0, 9, 1e-3, power)
+    options = {"distance": distance, "error": error, "max_step": 40, "val_step": 9}
+    order = igtd_order(affinity, (3, 4), random_state=5, min_gain=1e-3, **options)
+    assert_array_equal(order, expected)
 
 
 @pytest.mark.parametrize("square", [False, True])

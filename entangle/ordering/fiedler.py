@@ -87,7 +87,6 @@ def _improved(weights: sparse.csr_matrix, guess: Vector) -> Vector:
     similarity = (over @ weights @ over).tocsr()
     trivial = (root / np.linalg.norm(root))[:, None]
     start = (root * guess)[:, None]
-    start = start - trivial * (trivial.T @ start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it stopped short of the tolerance
         result: Any = lobpcg(
