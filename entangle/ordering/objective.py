@@ -27,6 +27,11 @@ class TreeCut:
         Affinities of the features.
     tree
         The canonical tree.
+
+    Attributes
+    ----------
+    expected
+        Mean cut of all orders, in closed form: every pair is severed as often as any other.
     """
 
     def __init__(self, graph: Graph, tree: CanonicalTree) -> None:
@@ -45,6 +50,8 @@ class TreeCut:
         blocks = np.maximum(np.bincount(levels[counted], minlength=tree.depth + 1), 1)
         areas = sizes * np.maximum(tree.n_features - sizes, 1) * blocks[levels]
         self._share = np.where(counted, 1.0 / areas, 0.0)
+        n_pairs = max(tree.n_features * (tree.n_features - 1), 1)
+        self.expected = len(set(levels[counted].tolist())) * float(graph.weights.sum()) / n_pairs
 
     def __call__(self, leaves: Features) -> float:
         """Cut of the order with these features at the leaves."""
