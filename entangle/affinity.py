@@ -54,6 +54,7 @@ from entangle.pairs.vectors import (
     spearman_weights,
     standardized,
 )
+from entangle.parallel import map_in_blocks
 from entangle.samples import as_sample_matrix
 
 __all__ = [
@@ -131,9 +132,11 @@ def _full(weights: PairWeights) -> Affinity:
     """All of a symmetric matrix, of which only the upper half is worked out."""
     n = weights.n_features
     affinity = np.empty((n, n))
-    for start in range(0, n, BLOCK):
+    starts = range(0, n, BLOCK)
+    blocks = map_in_blocks(lambda start: weights.rows(start, min(start + BLOCK, n), start), starts)
+    for start, rows in zip(starts, blocks, strict=True):
         stop = min(start + BLOCK, n)
-        affinity[start:stop, start:] = weights.rows(start, stop, start)
+        affinity[start:stop, start:] = rows
         affinity[start:stop, :start] = affinity[:start, start:stop].T
         upper = np.triu(affinity[start:stop, start:stop], 1)
         affinity[start:stop, start:stop] = upper + upper.T
@@ -246,7 +249,7 @@ def nearest_affinity(
     samples = as_sample_matrix(X)
     n_samples, n = samples.shape
     require_memory(
-        n * (28.0 * n_samples + 16.0 * BLOCK + 64.0 * min(n_neighbors, n - 1)),
+        n * (28.0 * n_samples + 32.0 * BLOCK + 64.0 * min(n_neighbors, n - 1)),
         f"the strongest affinities of {n} features",
     )
     return nearest_weights(build(samples, y, np.float32), n_neighbors, BLOCK, progress)

@@ -6,14 +6,18 @@ executor, so nothing downstream depends on it.
 """
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from entangle.errors import InputError
 
-__all__ = ["map_ordered", "threads"]
+__all__ = ["map_in_blocks", "map_ordered", "one_blas_thread", "threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,3 +62,73 @@ def threads(n_jobs: int | None) -> Iterator[Executor | None]:
         return
     with ThreadPoolExecutor(number) as executor:
         yield executor
+
+
+class _BlasLimit:
+    """How many callers want BLAS on one thread; the last to leave gives the others back.
+
+    The number of threads belongs to the process, so callers in several threads share one count:
+    whoever restored what it found could leave a limit behind that another had set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limiter: Any = None
+        self._threads = 1
+
+    def enter(self) -> int:
+        with self._lock:
+            if not self._inside:
+                blas = ThreadpoolController().select(user_api="blas")
+                counts = [library["num_threads"] for library in blas.info()]
+                self._threads = max(counts, default=1)
+                self._limiter = blas.limit(limits=1)
+            self._inside += 1
+            return self._threads
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limiter.restore_original_limits()
+
+
+_BLAS_LIMIT = _BlasLimit()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[int]:
+    """Keep BLAS on one thread, so that sums, and what follows from them, are the same on each run.
+
+    Yields the number of threads it had before.
+    """
+    n_threads = _BLAS_LIMIT.enter()
+    try:
+        yield n_threads
+    finally:
+        _BLAS_LIMIT.leave()
+
+
+def map_in_blocks(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results of ``function`` over ``items``, in order, a few of them worked out ahead.
+
+    As many threads work as BLAS would use, each with one BLAS thread of its own: results do not
+    depend on their number.
+    """
+    with one_blas_thread() as n_threads:
+        if n_threads == 1:
+            yield from map(function, items)
+            return
+        ahead: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(n_threads) as executor:
+            try:
+                for item in items:
+                    ahead.append(executor.submit(function, item))
+                    if len(ahead) > n_threads:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()

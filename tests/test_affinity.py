@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import mutual_info_score
+from threadpoolctl import threadpool_limits
 
 from entangle import DataTensor, Partition, entanglement_entropy, entanglement_profile
 from entangle import affinity as affinities
@@ -491,3 +492,15 @@ def test_class_mean_orders_have_less_entropy_of_labelled_data(shape):
     X = unit(X)
     found = entropies(X, ordered_by("class-mean", X, shape, y), shape, y)
     assert (found < entropies(X, ordered_by("pearson", X, shape), shape, y)).all()
+
+
+@pytest.mark.parametrize("build", [correlation_affinity, nearest_affinity])
+def test_the_number_of_threads_changes_no_bit(build):
+    X = np.random.default_rng(0).standard_normal((311, 1203)).cumsum(axis=1)
+    found = []
+    for n_threads in (1, 2, 4):
+        with threadpool_limits(n_threads, "blas"):
+            weights = build(X)
+            found.append(weights if isinstance(weights, np.ndarray) else weights.toarray())
+    assert_array_equal(found[1], found[0])
+    assert_array_equal(found[2], found[0])

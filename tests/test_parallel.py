@@ -2,8 +2,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from entangle.parallel import map_ordered
+from entangle.parallel import map_in_blocks, map_ordered, one_blas_thread
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
@@ -29,3 +30,43 @@ def test_an_error_comes_through_and_cancels_what_has_not_begun():
             list(map_ordered(work, range(50), pool))
         go.set()
     assert len(started) < 50
+
+
+def blas_threads():
+    blas = ThreadpoolController().select(user_api="blas")
+    return {library["num_threads"] for library in blas.info()}
+
+
+def test_blas_threads_come_back_whoever_leaves_first():
+    first, second = one_blas_thread(), one_blas_thread()
+    with threadpool_limits(2, "blas"):
+        assert first.__enter__() == 2
+        assert second.__enter__() == 2
+        assert blas_threads() == {1}
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_blocks_come_in_order_and_few_ahead(n_threads):
+    started = []
+
+    def work(item):
+        started.append(item)
+        assert blas_threads() == {1}
+        return item * item
+
+    with threadpool_limits(n_threads, "blas"):
+        for number, result in enumerate(map_in_blocks(work, range(20))):
+            assert result == number * number
+            assert len(started) <= number + n_threads + 1
+    assert sorted(started) == list(range(20))
+
+
+def test_an_error_in_a_block_is_raised_and_gives_the_threads_back():
+    with threadpool_limits(2, "blas"):
+        with pytest.raises(ZeroDivisionError):
+            list(map_in_blocks(lambda item: 1 / item, [1, 0, 2, 3, 4]))
+        assert blas_threads() == {2}

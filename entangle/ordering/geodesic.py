@@ -36,6 +36,7 @@ from entangle.axes import Shape
 from entangle.ordering.graph import Graph, noise_threshold, without_noise
 from entangle.ordering.objective import TreeCut
 from entangle.ordering.problem import checked_problem, laid_out
+from entangle.parallel import one_blas_thread
 from entangle.partition import CanonicalTree, Node
 
 __all__ = [
@@ -193,7 +194,8 @@ def embedded(
     axes = [axis for axis, length in enumerate(tree.shape) if length > 1]
     floor = noise_threshold(tree.n_features, n_samples)
     edges = _edges(affinity, geometry, floor, len(axes), n_samples is not None)
-    points = _laid_out(edges, len(axes), seed)
+    with one_blas_thread():
+        points = _laid_out(edges, len(axes), seed)
     found = np.zeros((tree.n_features, len(tree.shape)))
     by_length = sorted(axes, key=lambda axis: -tree.shape[axis])
     if len(axes) == 2 and tree.shape[axes[0]] == tree.shape[axes[1]]:

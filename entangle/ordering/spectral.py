@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from threadpoolctl import threadpool_limits
 
 from entangle.affinity import Affinity
 from entangle.axes import Shape
@@ -25,6 +24,7 @@ from entangle.ordering.fiedler import fiedler_vector
 from entangle.ordering.graph import Graph, without_noise
 from entangle.ordering.orientation import oriented
 from entangle.ordering.problem import checked_problem
+from entangle.parallel import one_blas_thread
 from entangle.partition import CanonicalTree, Node
 
 __all__ = ["spectral_order"]
@@ -76,7 +76,7 @@ def spectral_order(
     """
     tree, checked = checked_problem(affinity, shape)
     graph = Graph.from_matrix(without_noise(checked, n_samples)).scaled()
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         leaves = _leaves(graph, tree)
     return oriented(graph, leaves, tree)
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from entangle.pairs.vectors import PairWeights
+from entangle.parallel import map_in_blocks
 from entangle.progress import progress_bar
 
 __all__ = ["nearest_weights"]
@@ -55,12 +57,17 @@ def nearest_weights(
     filled = np.zeros(n, dtype=np.int64)
     least = np.zeros(n, dtype=np.int32)
     with progress_bar("affinity", n, progress) as advance:
-        for start in range(0, n, block):
-            stop = min(start + block, n)
-            rows = np.ascontiguousarray(weights.rows(start, stop, start), dtype=np.float32)
+        starts = range(0, n, block)
+        blocks = map_in_blocks(lambda start: _block(weights, start, block), starts)
+        for start, rows in zip(starts, blocks, strict=True):
             _keep(rows.view(np.int32), start, keys, filled, least)
-            advance(stop - start)
+            advance(len(rows))
     return _symmetric(keys, filled)
+
+
+def _block(weights: PairWeights, start: int, block: int) -> NDArray[np.float32]:
+    rows = weights.rows(start, min(start + block, weights.n_features), start)
+    return np.ascontiguousarray(rows, dtype=np.float32)
 
 
 def _symmetric(keys: np.ndarray, filled: np.ndarray) -> sparse.csr_matrix:
