@@ -9,13 +9,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from entangle import DataTensor, descent, entanglement_profile
+from entangle.affinity import correlation_affinity
 from entangle.data_tensor import DataTensor as Tensor
 from entangle.descent import entropy_descent
 from entangle.embedding import OneHot, Trigonometric
 from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import mincut_order
 from entangle.partition import CanonicalTree
-from entangle.surrogate import correlation_affinity
 from tests.oracles import dense_entropy, dense_schmidt_values, trigonometric
 
 
