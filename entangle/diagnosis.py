@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from entangle.affinity import NEAREST, feature_affinity
+from entangle.affinity import NEAREST, feature_affinity, is_correlation, needs_labels
 from entangle.axes import Shape
 from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
@@ -47,6 +47,7 @@ __all__ = ["diagnose"]
 
 TOP_BLOCKS = 64  # levels with more blocks than this are left out unless asked for
 ORDERING_ROWS = 5000  # rows that correlations are estimated from
+AFFINITIES = ("pearson", "covariance", "class-mean")  # the last needs two classes, or a quantity
 FEWEST_HELD_OUT = 8  # rows below which none are kept from the ordering to test it
 
 SPLITS = 4  # of the rows into halves and quarters
@@ -76,6 +77,9 @@ def diagnose(
     options: Sequence[str] = (),
 ) -> Report:
     """Measure the entanglement of data in the given, the best and random feature orders.
+
+    Orders come from minimum cuts of several affinities, see :data:`AFFINITIES`; the best is the one
+    with the lowest mean entanglement.
 
     Parameters
     ----------
@@ -137,9 +141,10 @@ def diagnose(
 
     Notes
     -----
-    The order is found from correlations of up to 5000 rows, without the target. An order can
-    fit the noise of the rows it was found on, so a second one is found without half of the rows
-    drawn and tested on those; only a gain that shows there too makes a verdict.
+    Orders are found from correlations and covariances of up to 5000 rows, and from the means of two
+    classes or the covariances with a quantity where there is such a target. An order can fit the
+    noise of the rows it was found on, so a second one is found in the same way without half of
+    the rows drawn and tested on those; only a gain that shows there too makes a verdict.
 
     The intervals in the number of rows are for rows drawn anew from the same source with the
     same class shares, see :func:`~entangle.convergence.entanglement_convergence`.
@@ -149,23 +154,28 @@ def diagnose(
     random_orders = _random_orders(data, n_shuffles, seed)
     drawn = drawn_rows(data, theta, scale, weights, max_samples, seed, device)
     ordering_rows = stratified_rows(data.y, data.n_samples, ORDERING_ROWS, seed)
+    names = _affinities(drawn)
     order_from = partial(_order_from, data, layout, seed)
-    affinity, permutation = order_from(ordering_rows)
+    orders = [order_from(ordering_rows, name) for name in names]
     tensor, tree = drawn.tensor(), CanonicalTree(layout)
     _ = tensor.norm  # once, for all orders
     given = np.arange(data.n_features)
-    tasks: list[Task] = [(order, None) for order in (given, permutation, *random_orders)]
+    tasks: list[Task] = [(order, None) for order in (given, *orders, *random_orders)]
     if len(drawn.rows) >= FEWEST_HELD_OUT:
         kept = stratified_rows(drawn.y, len(drawn.rows), len(drawn.rows) // 2, seed + 1)
-        _, apart = order_from(np.setdiff1d(ordering_rows, drawn.rows[kept]))
-        tasks += [(order, kept) for order in (given, apart)]
+        others = np.setdiff1d(ordering_rows, drawn.rows[kept])
+        tasks += [(order, kept) for order in (given, *(order_from(others, n) for n in names))]
     n_tasks = len(tasks)
     tasks += [(given, part) for part in drawn.parts(SPLITS, seed + 2)]
     chosen = _top_levels(tree) if levels is None else levels
     room = tensor.free_memory / getattr(executor, "_max_workers", 1)
     measure = partial(_profile, tensor, layout, chosen, tolerance, room)
     profiles = _mapped(measure, tasks, n_tasks, executor, progress)
-    random = profiles[2 : 2 + n_shuffles]
+    first_random = 1 + len(names)
+    best = min(range(len(names)), key=lambda which: profiles[1 + which].mean)
+    random = profiles[first_random : first_random + n_shuffles]
+    held_out = profiles[first_random + n_shuffles : n_tasks]
+    affinity = feature_affinity(as_sample_matrix(data.X[ordering_rows]))
     return Report(
         dataset={
             "name": data.name,
@@ -175,15 +185,17 @@ def diagnose(
             "shape": list(layout),
         },
         original=profiles[0],
-        reordered=profiles[1],
+        reordered=profiles[1 + best],
         shuffled=np.array([list(profile.by_level().values()) for profile in random]),
         shuffled_mean=np.array([profile.mean for profile in random]),
-        held_out=tuple(profile.mean for profile in profiles[2 + n_shuffles : n_tasks]),
-        surrogate=_surrogates(affinity, tree, permutation, profiles[0]),
+        held_out=tuple(held_out[which].mean for which in (0, 1 + best) if held_out),
+        surrogate=_surrogates(affinity, tree, orders[best], profiles[0]),
         error_bound=float(max(profile.error_bound.max() for profile in profiles)),
         convergence=_convergence(tensor, profiles, n_tasks),
-        permutation=permutation,
+        permutation=orders[best],
         settings={
+            "affinity": names[best],
+            "affinity_means": {name: profiles[1 + i].mean for i, name in enumerate(names)},
             "theta": drawn.theta,
             "seed": seed,
             "n_samples_used": len(drawn.rows),
@@ -202,12 +214,22 @@ def diagnose(
     )
 
 
+def _affinities(drawn: Drawn) -> list[str]:
+    """Names of the affinities to find orders from: what leads the entropy of these weights."""
+    one_axis = drawn.weights is not None and drawn.weights.ndim == 1
+    return [name for name in AFFINITIES if one_axis or not needs_labels(name)]
+
+
 def _order_from(
-    data: Dataset, layout: tuple[int, ...], seed: int, rows: NDArray[np.int64]
-) -> tuple[Any, NDArray[np.int64]]:
-    """Affinity of the features on some rows, and the order that it gives."""
-    affinity = feature_affinity(as_sample_matrix(data.X[rows]))
-    return affinity, mincut_order(affinity, layout, len(rows), random_state=seed)
+    data: Dataset, layout: tuple[int, ...], seed: int, rows: NDArray[np.int64], name: str
+) -> NDArray[np.int64]:
+    """Order that an affinity of the features on some rows gives."""
+    labels = None if data.y is None else data.y[rows]
+    if needs_labels(name) and np.unique(labels).size < 2:
+        name = "covariance"  # few rows, and one class among them
+    affinity = feature_affinity(as_sample_matrix(data.X[rows]), name, labels)
+    n_samples = len(rows) if is_correlation(name) else None
+    return mincut_order(affinity, layout, n_samples, random_state=seed)
 
 
 def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from entangle.sample_curve import MOST_NOISE
 
 __all__ = ["Report"]
 
-SCHEMA = 2  # since 1: convergence, class_shares, mean_label_share, (raw) in weights
+SCHEMA = 3  # since 2: affinity, affinity_means; since 1: convergence, class_shares, ...
 RELATIVE_ERROR = 0.1  # of the tensor that the width bound allows
 SATURATION = 0.8  # share of ln(samples) above which the sample size sets the entropy
 WORTHWHILE = 0.05  # relative change of the mean entanglement that is worth a word
@@ -50,6 +50,7 @@ class Report:
         Best order found: ``X[:, permutation]``.
     settings
         What was used: ``theta``, ``seed``, ``n_samples_used``, ``weights``, ``scale``, ...;
+        ``affinity`` that gave the best order, and the ``affinity_means`` in nats of all tried;
         ``class_shares`` of the rows used, and for two classes ``mean_label_share``, the squared
         norm of the mean label times the mean state of the data over that of the data tensor (0 for
         balanced weights).
@@ -170,11 +171,18 @@ class Report:
         """What to type next; Python, if the data have no name on the command line."""
         if not self.command:
             shape, seed = tuple(self.dataset["shape"]), self.settings["seed"]
-            return f"FeatureRearranger(shape={shape}, random_state={seed}).fit_transform(X)"
+            affinity = self.settings["affinity"]
+            data = "X, y" if affinity == "class-mean" else "X"
+            return (
+                f"FeatureRearranger(shape={shape}, affinity={affinity!r}, random_state={seed})"
+                f".fit_transform({data})"
+            )
         words = shlex.join(self.command)
         if self.is_worthwhile and not self.is_saturated:
             name = str(self.dataset["name"]).rsplit("/", 1)[-1]
-            return f"entangle reorder {words} -o {shlex.quote(f'{name}_reordered.csv')}"
+            affinity = self.settings["affinity"]
+            option = "" if affinity == "pearson" else f" --affinity {affinity}"
+            return f"entangle reorder {words}{option} -o {shlex.quote(f'{name}_reordered.csv')}"
         used, theta = self.settings["n_samples_used"], self.settings["theta"]
         more = min(4 * used, self.dataset["n_samples"])
         if (self.is_saturated or self._is_noise) and more > used:
@@ -234,6 +242,7 @@ class Report:
             "",
             *self._table(),
             "",
+            self._affinities_line(),
             f"p-value of the given order against {self.shuffled_mean.size} random orders: "
             f"{self.p_value:.3f}; entropies in nats, error below {self.error_bound:.1g}",
             *self._held_out_line(),
@@ -247,6 +256,12 @@ class Report:
             f"next: {self.next_command}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _affinities_line(self) -> str:
+        """Mean entanglement of the orders found from each affinity."""
+        means = self.settings["affinity_means"]
+        found = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        return f"rearranged by the affinity {self.settings['affinity']} (means found: {found})"
 
     def _held_out_line(self) -> list[str]:
         if not self.held_out:

@@ -79,7 +79,7 @@ def test_the_surrogates_are_means_over_the_cuts(report):
 
 def test_the_dictionary_has_every_field_and_is_json(report):
     found = json.loads(json.dumps(report.to_dict()))
-    assert found["schema"] == 2
+    assert found["schema"] == 3
     assert found["dataset"] == {
         "name": "data", "n_samples": 569, "n_features": 30, "n_classes": 2, "shape": [30],
     }  # fmt: skip
@@ -108,7 +108,12 @@ def test_the_text_says_what_was_used_and_ends_in_a_command(report):
     assert lines[0] == "data: 569 rows, 30 features (sequence of 30), 2 classes"
     assert "120 of 569 rows drawn at random, evenly over the target" in report.to_text()
     assert lines[-2] == report.verdict
-    assert lines[-1] == ("next: FeatureRearranger(shape=(30,), random_state=3).fit_transform(X)")
+    name = report.settings["affinity"]
+    data = "X, y" if name == "class-mean" else "X"
+    assert lines[-1] == (
+        f"next: FeatureRearranger(shape=(30,), affinity={name!r}, random_state=3)"
+        f".fit_transform({data})"
+    )
     assert max(map(len, lines)) < 140
 
 
@@ -360,6 +365,11 @@ def test_names_with_spaces_are_quoted_in_the_next_command(report):
     moved = dataclasses.replace(report, dataset=named, command=command)
     words = "'my data.csv' --target 'the label'"
     assert moved.is_worthwhile
+    settings = {**report.settings, "affinity": "covariance"}
+    moved = dataclasses.replace(moved, settings=settings)
+    words_then = f"{words} --affinity covariance"
+    assert moved.next_command == f"entangle reorder {words_then} -o 'my data_reordered.csv'"
+    moved = dataclasses.replace(moved, settings={**settings, "affinity": "pearson"})
     assert moved.next_command == f"entangle reorder {words} -o 'my data_reordered.csv'"
     theta = f"{report.settings['theta'] / 2:.2g}"
     kept = dataclasses.replace(moved, held_out=())
@@ -483,3 +493,21 @@ LABELS = np.arange(12) % 2
 def test_bad_input(arguments, keywords, error, match):
     with pytest.raises(error, match=match):
         diagnose(*arguments, **keywords)
+
+
+def test_the_best_order_is_the_lowest_of_those_found_from_each_affinity(report):
+    means = report.settings["affinity_means"]
+    assert list(means) == ["pearson", "covariance", "class-mean"]
+    assert report.reordered.mean == means[report.settings["affinity"]] == min(means.values())
+    X, y = load_iris(return_X_y=True)
+    assert list(diagnose(X, y, n_shuffles=1).settings["affinity_means"]) == [
+        "pearson",
+        "covariance",
+    ]
+    assert "class-mean" in diagnose(X, X[:, 0] * 1.7, n_shuffles=1).settings["affinity_means"]
+
+
+def test_one_class_among_the_few_other_rows_is_no_crash():
+    X = np.random.default_rng(0).normal(size=(9, 4))
+    y = np.array([0] * 8 + [1])
+    assert diagnose(X, y, n_shuffles=1).held_out
