@@ -225,7 +225,7 @@ def _order_from(
 ) -> NDArray[np.int64]:
     """Order that an affinity of the features on some rows gives."""
     labels = None if data.y is None else data.y[rows]
-    if needs_labels(name) and np.unique(labels).size < 2:
+    if needs_labels(name) and (labels is None or np.unique(labels).size < 2):
         name = "covariance"  # few rows, and one class among them
     affinity = feature_affinity(as_sample_matrix(data.X[rows]), name, labels)
     n_samples = len(rows) if is_correlation(name) else None

@@ -11,15 +11,13 @@ from scipy.sparse import csgraph
 from entangle.affinity import correlation_affinity
 from entangle.ordering.geodesic import (
     Geometry,
-    _edges,
-    _majorised,
-    _scaled,
     coordinate_leaves,
     embedded,
     geodesic_order,
     geometries,
 )
 from entangle.ordering.graph import Graph, noise_threshold
+from entangle.ordering.isomap import majorised, nearest_edges, placed
 from entangle.ordering.mincut import mincut_search
 from entangle.ordering.objective import TreeCut, adjacency
 from entangle.ordering.orientation import oriented
@@ -136,12 +134,12 @@ def test_without_samples_the_scale_of_the_affinity_does_not_matter(scale, seed):
 
 def test_edges_join_significant_neighbours_with_the_length_of_their_correlation():
     affinity = correlation_affinity(permuted_ar1(60)[0])
-    edges = _edges(affinity, Geometry(4, 0.5), 0.3, 1, True).toarray()
+    edges = nearest_edges(affinity, 4, 0.5, 1, 200).toarray()
     assert_array_equal(edges, edges.T)
     joined = edges > 0
     assert_allclose(edges[joined], np.sqrt(-np.log(affinity[joined])))
     fourth = np.sort(affinity, axis=1)[:, -4]
-    one_way = (affinity >= fourth[:, None]) & (affinity > 0.3)
+    one_way = (affinity >= fourth[:, None]) & (affinity > noise_threshold(60, 200))
     assert_array_equal(joined, one_way | one_way.T)
 
 
@@ -150,7 +148,7 @@ def test_scaling_keeps_the_distances_of_a_flat_graph(n_axes):
     """All points are landmarks and all pairs edges, so scaling is exact up to a motion."""
     points = np.random.default_rng(0).normal(size=(40, n_axes))
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
-    found = _scaled(sparse.csr_matrix(apart), n_axes, seed=0)
+    found = placed(sparse.csr_matrix(apart), n_axes, seed=0)
     assert_allclose(np.linalg.norm(found[:, None] - found[None], axis=2), apart, atol=1e-6)
 
 
@@ -165,10 +163,7 @@ def test_majorising_lowers_the_stress():
         lengths = np.asarray(edges[rows, columns]).ravel()
         return ((np.linalg.norm(at[rows] - at[columns], axis=1) / lengths - 1.0) ** 2).sum()
 
-    found = [
-        _majorised(edges.indptr, edges.indices, edges.data, bent, steps, 0.0)
-        for steps in (0, 10, 100)
-    ]
+    found = [majorised(edges, bent, steps) for steps in (0, 10, 100)]
     values = [stress(at) for at in found]
     assert values[0] > values[1] > values[2]
     assert csgraph.connected_components(edges)[0] == 1

@@ -24,19 +24,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import csgraph
-from sklearn.utils import check_random_state
 
 from entangle.affinity import Affinity
 from entangle.axes import Shape
-from entangle.ordering.graph import Graph, noise_threshold, without_noise
+from entangle.ordering.graph import Graph, without_noise
+from entangle.ordering.isomap import majorised, nearest_edges, placed
 from entangle.ordering.objective import TreeCut
-from entangle.ordering.problem import checked_problem, laid_out
-from entangle.parallel import one_blas_thread
+from entangle.ordering.problem import checked_problem, drawn_seed, laid_out
 from entangle.partition import CanonicalTree, Node
 
 __all__ = [
@@ -49,13 +46,8 @@ __all__ = [
     "geometries",
 ]
 
-LANDMARKS = {1: 64}  # by number of axes
-GRID_LANDMARKS = 256
-STEPS = 200  # of the majorisation, on grids
 ROUNDS, ROUND_STEPS = 4, 50  # of drawing from the places found
 EQUAL = 1e-9  # relative difference of cuts that is rounding
-ANCHOR = 0.01  # weight of the first coordinates in it, relative to the edges
-SHORTEST = 1e-3  # edge, in units of the median edge
 TURNS = 45  # rotations of a square tried
 
 Coordinates = NDArray[np.float64]
@@ -117,8 +109,7 @@ def geodesic_order(
     Good where features have a geometry (series, images, spectra), poor where they have none.
     """
     tree, checked = checked_problem(affinity, shape)
-    generator: Any = check_random_state(random_state)
-    seed = int(generator.randint(2**30))
+    seed = drawn_seed(random_state)
     cut = TreeCut(Graph.from_matrix(without_noise(checked, n_samples)), tree)
     orders = [
         embedded(checked, tree, geometry, n_samples, seed).split(cut)[0]
@@ -165,9 +156,7 @@ class Embedding:
     def _drawn_from(self, leaves: Features) -> Embedding:
         places = np.empty_like(self.points)
         places[leaves] = np.array(np.unravel_index(self.tree.order, self.tree.shape)).T
-        rows = self.edges
-        drawn = _majorised(rows.indptr, rows.indices, rows.data, places, ROUND_STEPS, ANCHOR)
-        return Embedding(self.tree, drawn, rows)
+        return Embedding(self.tree, majorised(self.edges, places, ROUND_STEPS), self.edges)
 
 
 def embedded(
@@ -192,10 +181,8 @@ def embedded(
         Of the landmarks.
     """
     axes = [axis for axis, length in enumerate(tree.shape) if length > 1]
-    floor = noise_threshold(tree.n_features, n_samples)
-    edges = _edges(affinity, geometry, floor, len(axes), n_samples is not None)
-    with one_blas_thread():
-        points = _laid_out(edges, len(axes), seed)
+    edges = nearest_edges(affinity, geometry.n_neighbors, geometry.power, len(axes), n_samples)
+    points = placed(edges, len(axes), seed)
     found = np.zeros((tree.n_features, len(tree.shape)))
     by_length = sorted(axes, key=lambda axis: -tree.shape[axis])
     if len(axes) == 2 and tree.shape[axes[0]] == tree.shape[axes[1]]:
@@ -248,160 +235,6 @@ def coordinate_parts(
         return split(ranking[:near], first, half) + split(ranking[near:], half, last)
 
     return split(np.arange(len(members)), 0, len(sizes))
-
-
-def _edges(
-    affinity: Any, geometry: Geometry, floor: float, n_axes: int, correlations: bool
-) -> sparse.csr_matrix:
-    """Lengths of the edges to the nearest neighbours of each feature, symmetric."""
-    n = affinity.shape[0]
-    kept = max(geometry.n_neighbors, 2 * n_axes + 1)
-    if sparse.issparse(affinity):
-        rows = affinity.tocsr()
-        nearest, values, counts = _nearest_sparse(rows.indptr, rows.indices, rows.data, kept, floor)
-    else:
-        nearest, values, counts = _nearest(np.ascontiguousarray(affinity), kept, floor)
-    used = np.arange(kept)[None] < np.minimum(counts, geometry.n_neighbors)[:, None]
-    strength = np.log(np.where(values > 0.0, values, 1.0))
-    lengths = -strength
-    if not correlations:
-        full = counts == kept
-        unit = float(np.median((strength[:, 0] - strength[:, -1])[full])) if full.any() else 1.0
-        top = strength[:, 0]
-        lengths += unit + (top[:, None] + top[nearest]) / 2.0
-    lengths = np.maximum(lengths, 0.0)[used] ** geometry.power
-    typical = float(np.median(lengths)) if len(lengths) else 1.0
-    lengths = np.maximum(lengths, SHORTEST * typical if typical else 1.0)
-    ends = np.concatenate(([0], np.cumsum(used.sum(axis=1))))
-    one_way = sparse.csr_matrix((lengths, nearest[used], ends), (n, n))
-    return one_way.maximum(one_way.T).tocsr()
-
-
-@numba.njit(cache=True, nogil=True)
-def _insert(values, nearest, count, value, j):  # pragma: no cover - compiled
-    """Put ``value`` into descending ``values``; returns how many there are."""
-    k = len(values)
-    at = count if count < k else k - 1
-    while at > 0 and values[at - 1] < value:
-        values[at] = values[at - 1]
-        nearest[at] = nearest[at - 1]
-        at -= 1
-    values[at] = value
-    nearest[at] = j
-    return min(count + 1, k)
-
-
-@numba.njit(cache=True, nogil=True)
-def _nearest(matrix, k, floor):  # pragma: no cover - compiled
-    """Strongest ``k`` entries above ``floor`` of each row, strongest first."""
-    n = len(matrix)
-    nearest = np.zeros((n, k), np.int64)
-    values = np.zeros((n, k))
-    counts = np.zeros(n, np.int64)
-    for i in range(n):
-        least = floor
-        for j in range(n):
-            if matrix[i, j] > least and j != i:
-                counts[i] = _insert(values[i], nearest[i], counts[i], matrix[i, j], j)
-                if counts[i] == k:
-                    least = values[i, k - 1]
-    return nearest, values, counts
-
-
-@numba.njit(cache=True, nogil=True)
-def _nearest_sparse(starts, neighbours, weights, k, floor):  # pragma: no cover - compiled
-    """Strongest ``k`` entries above ``floor`` of each of the compressed sparse rows."""
-    n = len(starts) - 1
-    nearest = np.zeros((n, k), np.int64)
-    values = np.zeros((n, k))
-    counts = np.zeros(n, np.int64)
-    for i in range(n):
-        least = floor
-        for e in range(starts[i], starts[i + 1]):
-            if weights[e] > least and neighbours[e] != i:
-                counts[i] = _insert(values[i], nearest[i], counts[i], weights[e], neighbours[e])
-                if counts[i] == k:
-                    least = values[i, k - 1]
-    return nearest, values, counts
-
-
-def _laid_out(edges: Any, n_axes: int, seed: int) -> Coordinates:
-    """Coordinates of every connected part, part after part along the first axis."""
-    n = edges.shape[0]
-    number, part = csgraph.connected_components(edges, directed=False)
-    if number == 1:
-        return _scaled(edges, n_axes, seed)
-    points, end = np.zeros((n, n_axes)), 0.0
-    sizes = np.bincount(part)
-    by_part = np.split(np.argsort(part, kind="stable"), np.cumsum(sizes)[:-1])
-    for which in np.argsort(-sizes, kind="stable"):
-        members = by_part[which]
-        if sizes[which] > 2 * n_axes:
-            own = _scaled(edges[members][:, members], n_axes, seed)
-            points[members] = own - own.min(axis=0)
-        else:
-            points[members, 0] = np.arange(len(members))
-        points[members, 0] += end
-        end = float(points[members, 0].max()) + 1.0
-    return points
-
-
-def _scaled(edges: Any, n_axes: int, seed: int) -> Coordinates:
-    """Landmark scaling of a connected graph; on grids its edges are then drawn to length."""
-    n = edges.shape[0]
-    most = LANDMARKS.get(n_axes, GRID_LANDMARKS)
-    landmarks = np.sort(np.random.default_rng(seed).permutation(n)[:most])
-    squares = csgraph.dijkstra(edges, directed=False, indices=landmarks) ** 2
-    inner = squares[:, landmarks]
-    means = inner.mean(axis=1)
-    product = -0.5 * (inner - means - means[:, None] + means.mean())
-    values, vectors = np.linalg.eigh(product)
-    values, vectors = values[::-1][:n_axes], vectors[:, ::-1][:, :n_axes]
-    points = np.zeros((n, n_axes))
-    real = values > 1e-12 * max(float(values[0]), 1e-300)
-    across = vectors[:, real] / np.sqrt(values[real])
-    points[:, : across.shape[1]] = -0.5 * (squares - means[:, None]).T @ across
-    if n_axes == 1:
-        return points
-    return _majorised(edges.indptr, edges.indices, edges.data, points, STEPS, ANCHOR)
-
-
-@numba.njit(cache=True, nogil=True)
-def _majorised(starts, neighbours, lengths, points, steps, anchor):  # pragma: no cover - compiled
-    """Lower the stress sum ((|p_i - p_j| - l) / l)^2 of the edges, held near ``points``."""
-    n, axes = points.shape
-    first = points * _fitting_scale(starts, neighbours, lengths, points)
-    old, new = first.copy(), np.empty_like(points)
-    weights = 1.0 / lengths**2
-    for _ in range(steps):
-        for i in range(n):
-            mass = weights[starts[i] : starts[i + 1]].sum()
-            for a in range(axes):
-                new[i, a] = anchor * mass * first[i, a]
-            for e in range(starts[i], starts[i + 1]):
-                j = neighbours[e]
-                square = 1e-300
-                for a in range(axes):
-                    square += (old[i, a] - old[j, a]) ** 2
-                pull = lengths[e] / math.sqrt(square)
-                for a in range(axes):
-                    new[i, a] += weights[e] * (old[j, a] + pull * (old[i, a] - old[j, a]))
-            for a in range(axes):
-                new[i, a] = new[i, a] / ((1.0 + anchor) * mass) if mass > 0.0 else first[i, a]
-        old, new = new, old
-    return old
-
-
-@numba.njit(cache=True, nogil=True)
-def _fitting_scale(starts, neighbours, lengths, points):  # pragma: no cover - compiled
-    """Factor of the coordinates that lowers the stress most."""
-    linear, quadratic = 0.0, 1e-300
-    for i in range(len(points)):
-        for e in range(starts[i], starts[i + 1]):
-            square = ((points[i] - points[neighbours[e]]) ** 2).sum()
-            linear += math.sqrt(square) / lengths[e]
-            quadratic += square / lengths[e] ** 2
-    return linear / quadratic
 
 
 def _squared_up(points: Coordinates) -> Coordinates:

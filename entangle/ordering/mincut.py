@@ -19,7 +19,6 @@ touch.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -29,25 +28,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import check_random_state
 
 from entangle.affinity import Affinity
 from entangle.axes import Shape
-from entangle.ordering.bisection import MOST_PASSES, bisect, improve
 from entangle.ordering.geodesic import (
     EQUAL,
-    Coordinates,
-    coordinate_parts,
     embedded,
     geometries,
 )
 from entangle.ordering.graph import Graph, without_noise
 from entangle.ordering.objective import TreeCut, adjacency
 from entangle.ordering.orientation import oriented
-from entangle.ordering.problem import checked_problem, laid_out
+from entangle.ordering.problem import checked_problem, drawn_seed, laid_out
 from entangle.ordering.refinement import refined
+from entangle.ordering.splitting import Split, bisected, coordinates_improved, leaves_by
 from entangle.parallel import map_ordered, threads
-from entangle.partition import CanonicalTree, Node
+from entangle.partition import CanonicalTree
 from entangle.progress import progress_bar
 
 __all__ = ["Mincut", "mincut_order", "mincut_search"]
@@ -84,18 +80,6 @@ class Mincut:
     permutation: Features
     winner: str
     cuts: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A node of the tree, the features given to it, and the graph among them."""
-
-    node: Node
-    graph: Graph
-    features: Features
-
-
-Split = Callable[[_Block], list[Features]]
 
 
 def mincut_order(
@@ -177,8 +161,7 @@ def mincut_search(
         Show a progress bar on a terminal.
     """
     tree, checked = checked_problem(affinity, shape)
-    generator: Any = check_random_state(random_state)
-    seed = int(generator.randint(2**30))
+    seed = drawn_seed(random_state)
     weights = without_noise(checked, n_samples)
     graph = Graph.from_matrix(weights).scaled()
     steps = tree.depth * (len(geometries(len(tree.shape))) + 1)
@@ -218,7 +201,7 @@ class _Search:
             found = embedded(affinity, self.tree, geometry, n_samples, self.seed)
             leaves, drawn = found.split(self.cut)
             plain = self._add(str(geometry), leaves)
-            split = partial(_polished, tree=self.tree, points=drawn.points)
+            split = partial(coordinates_improved, tree=self.tree, points=drawn.points)
             improved = self._leaves(self.graph, split)
             if self.cut(improved) < plain * (1.0 - EQUAL):
                 self._add(f"{geometry}, improved", improved)
@@ -228,7 +211,7 @@ class _Search:
 
     def bisect(self, name: str, graph: Graph) -> None:
         """Split ``graph`` again and again."""
-        self._add(name, self._leaves(graph, partial(_bisected, seed=self.seed, n_starts=STARTS)))
+        self._add(name, self._leaves(graph, partial(bisected, seed=self.seed, n_starts=STARTS)))
 
     def refine(self) -> None:
         """Improve the best tree of small data as a whole, and trees from random starts."""
@@ -242,8 +225,8 @@ class _Search:
 
         def attempt(number: int) -> tuple[Features, float]:
             seed = self.seed + number
-            split = partial(_bisected, seed=seed, n_starts=1)
-            leaves = _leaves(self.graph, self.tree, split) if number else start
+            split = partial(bisected, seed=seed, n_starts=1)
+            leaves = leaves_by(split, self.graph, self.tree) if number else start
             return refined(weights, leaves, self.tree, steps, seed)
 
         found = list(map_ordered(attempt, range(1 + restarts), self.executor))
@@ -275,84 +258,4 @@ class _Search:
         return cut
 
     def _leaves(self, graph: Graph, split: Split) -> Features:
-        return _leaves(graph, self.tree, split, self.executor, self.advance)
-
-
-def _leaves(
-    graph: Graph,
-    tree: CanonicalTree,
-    split: Split,
-    executor: Executor | None = None,
-    advance: Callable[[int], None] = lambda _: None,
-) -> Features:
-    """Feature at each leaf of the tree, by splitting level after level."""
-    leaves = np.empty(tree.n_features, dtype=np.int64)
-    level = [_Block(tree.root, graph, np.arange(tree.n_features))]
-    while level:
-        open_blocks = []
-        for block in level:
-            if block.node.size > max(1, len(block.node.children)):
-                open_blocks.append(block)
-            else:
-                leaves[block.node.start : block.node.stop] = block.features
-        parts = map_ordered(partial(_children, split=split), open_blocks, executor)
-        level = [child for children in parts for child in children]
-        advance(1)
-    return leaves
-
-
-def _children(block: _Block, split: Split) -> list[_Block]:
-    return [
-        _Block(child, block.graph.subgraph(part), block.features[part])
-        for child, part in zip(block.node.children, split(block), strict=True)
-    ]
-
-
-def _bisected(block: _Block, seed: int, n_starts: int) -> list[Features]:
-    """Parts by recursive bisection."""
-    node = block.node
-    own_seed = (seed + 7919 * node.start + 104729 * node.level) % 2**31
-    return _split(block.graph, [child.size for child in node.children], own_seed, n_starts)
-
-
-def _polished(block: _Block, tree: CanonicalTree, points: Coordinates) -> list[Features]:
-    """Parts by coordinates, after exchanges."""
-    members = np.arange(len(block.features))
-    return _exchanged(
-        block.graph, coordinate_parts(points[block.features], tree, block.node, members)
-    )
-
-
-def _split(graph: Graph, sizes: list[int], seed: int, n_starts: int) -> list[Features]:
-    """Nodes of each part: halves of halves, then exchanges between every two parts."""
-    nodes = np.arange(graph.size)
-    if len(sizes) == 1:
-        return [nodes]
-    half = len(sizes) // 2
-    side = bisect(graph, sum(sizes[half:]), seed, n_starts)
-    parts: list[Features] = []
-    for ones, own in enumerate((sizes[:half], sizes[half:])):
-        members = nodes[side == ones]
-        if len(own) == 1:
-            parts.append(members)
-        else:
-            inner = _split(graph.subgraph(members), own, seed + 1 + ones, n_starts)
-            parts += [members[part] for part in inner]
-    return _exchanged(graph, parts) if len(sizes) > 2 else parts
-
-
-def _exchanged(graph: Graph, parts: list[Features]) -> list[Features]:
-    """Parts after exchanges between pairs of them, until no pair gains."""
-    for _ in range(MOST_PASSES):
-        gained = False
-        for a, b in itertools.combinations(range(len(parts)), 2):
-            both = np.concatenate((parts[a], parts[b]))
-            side = np.repeat(np.array([0, 1], dtype=np.int8), (len(parts[a]), len(parts[b])))
-            before = side.copy()
-            improve(graph.subgraph(both), side, len(parts[b]))
-            if not np.array_equal(side, before):
-                parts[a], parts[b] = both[side == 0], both[side == 1]
-                gained = True
-        if not gained:
-            break
-    return parts
+        return leaves_by(split, graph, self.tree, self.executor, self.advance)

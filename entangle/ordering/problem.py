@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.utils import check_random_state
 
 from entangle.affinity import Affinity, check_affinity
 from entangle.axes import Shape
@@ -18,7 +19,7 @@ from entangle.errors import InputError, PartitionError
 from entangle.memory import require_memory
 from entangle.partition import CanonicalTree, as_shape
 
-__all__ = ["checked_problem", "dense_problem", "laid_out"]
+__all__ = ["checked_problem", "dense_problem", "drawn_seed", "laid_out"]
 
 ASYMMETRY = 1e-8  # of the largest entry
 
@@ -108,6 +109,12 @@ def laid_out(sequence: NDArray[np.int64], tree: CanonicalTree) -> NDArray[np.int
     permutation = np.empty(tree.n_features, dtype=np.int64)
     permutation[tree.order] = sequence
     return permutation
+
+
+def drawn_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Draw a whole number to seed generators with."""
+    generator: Any = check_random_state(random_state)
+    return int(generator.randint(2**30))
 
 
 def _check_size(affinity: Any, shape: Shape) -> None:

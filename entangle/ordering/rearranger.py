@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -36,7 +36,7 @@ from entangle.errors import InputError, PartitionError
 from entangle.ordering.measured import entropy_refined
 from entangle.ordering.methods import BLIND, NEEDS_ALL_PAIRS, resolve_method
 from entangle.ordering.mincut import Mincut, mincut_search
-from entangle.ordering.problem import checked_problem
+from entangle.ordering.problem import checked_problem, drawn_seed
 from entangle.ordering.units import Units
 from entangle.partition import as_shape
 from entangle.samples import check_finite
@@ -186,8 +186,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         if self.method not in BLIND:
             affinity = units.affinity(self._affinity(samples, y), n_places)
         n_samples = len(samples) if is_correlation(self.affinity) else None
-        random_state: Any = check_random_state(self.random_state)
-        seed = int(random_state.randint(2**30))
+        seed = drawn_seed(self.random_state)
         places, self.search_ = self._ordered(affinity, shape, n_samples, seed)
         self.refined_ = None
         if self.refine is not None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from entangle.ordering.objective import pair_weight
+
 __all__ = ["improve_tour"]
 
 LONGEST = 3  # nodes of a stretch that is moved
@@ -25,19 +27,12 @@ JOURNAL = 4096  # exchanges after one kick that can be undone
 
 @numba.njit(cache=True, nogil=True)
 def _between(graph, i, j):  # pragma: no cover - compiled
-    """Weight between two nodes, by bisection of the row of ``i``; 0 at the last node."""
+    """Weight between two nodes; 0 at the last node."""
     starts, neighbours, weights = graph
     last = len(starts) - 1
     if i == last or j == last:
         return 0.0
-    low, high = starts[i], starts[i + 1]
-    while low < high:
-        middle = (low + high) // 2
-        if neighbours[middle] < j:
-            low = middle + 1
-        else:
-            high = middle
-    return weights[low] if low < starts[i + 1] and neighbours[low] == j else 0.0
+    return pair_weight(starts, neighbours, weights, i, j)
 
 
 @numba.njit(cache=True, nogil=True)
