@@ -41,7 +41,7 @@ from entangle.ordering.units import Units
 from entangle.partition import as_shape
 from entangle.samples import check_finite
 
-__all__ = ["FeatureRearranger"]
+__all__ = ["FeatureRearranger", "affinity_used"]
 
 Permutation: TypeAlias = NDArray[np.int64]
 
@@ -184,7 +184,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         n_places = math.prod(shape)
         affinity: Any = None
         if self.method not in BLIND:
-            affinity = units.affinity(self._affinity(samples, y), n_places)
+            affinity = units.affinity(affinity_used(self, samples, y), n_places)
         n_samples = len(samples) if is_correlation(self.affinity) else None
         seed = drawn_seed(self.random_state)
         places, self.search_ = self._ordered(affinity, shape, n_samples, seed)
@@ -290,16 +290,6 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
             )
         return shape
 
-    def _affinity(self, samples: np.ndarray, y: object) -> Any:
-        """Affinity of the features, dense where the method needs all pairs."""
-        named = isinstance(self.affinity, str)
-        if not named and not callable(self.affinity):
-            return checked_problem(self.affinity, samples.shape[1])[1]
-        method: Any = self.affinity
-        if named and not callable(self.method) and self.method not in NEEDS_ALL_PAIRS:
-            return feature_affinity(samples, method, y, self.progress)
-        return correlation_affinity(samples, method, y)
-
     def _ordered(
         self, affinity: Any, shape: tuple[int, ...], n_samples: int | None, seed: int
     ) -> tuple[Permutation, Mincut | None]:
@@ -312,6 +302,28 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
             return found.permutation, found
         order = resolve_method(self.method)(affinity, shape, n_samples, seed)
         return _checked_permutation(order, math.prod(shape)), None
+
+
+def affinity_used(rearranger: FeatureRearranger, samples: np.ndarray, y: object) -> Any:
+    """Affinity of the features on some rows, dense where the method needs all pairs.
+
+    Parameters
+    ----------
+    rearranger
+        Says which affinity, and for which method.
+    samples
+        Shape ``(samples, features)``, finite.
+    y
+        Labels, for the affinity "class-mean".
+    """
+    named = isinstance(rearranger.affinity, str)
+    if not named and not callable(rearranger.affinity):
+        return checked_problem(rearranger.affinity, samples.shape[1])[1]
+    affinity: Any = rearranger.affinity
+    method = rearranger.method
+    if named and not callable(method) and method not in NEEDS_ALL_PAIRS:
+        return feature_affinity(samples, affinity, y, rearranger.progress)
+    return correlation_affinity(samples, affinity, y)
 
 
 def _checked_permutation(permutation: object, n_features: int) -> Permutation:

@@ -86,6 +86,13 @@ class Units:
         sizes = np.diff(self.starts)
         return int(sizes[0]) if (sizes == sizes[0]).all() else None
 
+    @property
+    def unit(self) -> Integers:
+        """Group of each feature, shape ``(features,)``."""
+        unit = np.empty(len(self.features), dtype=np.int64)
+        unit[self.features] = np.repeat(np.arange(self.n_units), np.diff(self.starts))
+        return unit
+
     def members(self, unit: int) -> Integers:
         """Features of one group, ascending."""
         return self.features[self.starts[unit] : self.starts[unit + 1]]
@@ -114,9 +121,7 @@ class Units:
         return places
 
     def _sparse(self, affinity: Any, n_places: int) -> sparse.csr_matrix:
-        unit = np.empty(len(self.features), dtype=np.int64)
-        unit[self.features] = np.repeat(np.arange(self.n_units), np.diff(self.starts))
-        entries = affinity.tocoo()
+        unit, entries = self.unit, affinity.tocoo()
         rows, columns = unit[entries.row], unit[entries.col]
         apart = rows != columns
         pair, weight = (rows * n_places + columns)[apart], entries.data[apart]
