@@ -18,6 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entangle.commands import (
+    checked_seed,
+    data_words,
+    given,
+    parsed_groups,
+    parsed_levels,
+    parsed_shape,
+)
 from entangle.errors import EntangleError, InputError, OutputExistsError
 
 if TYPE_CHECKING:
@@ -43,20 +51,26 @@ Data = Annotated[
     str, typer.Argument(help="Name of a data set (see `entangle datasets`), or a file: csv, tsv, "
     "parquet, npy, npz.", show_default=False)
 ]  # fmt: skip
-Target = Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)]
+Target = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column with the labels.", show_default=False)
+]
 Impute = Annotated[
     str | None,
-    typer.Option(help="Fill missing cells: mean, median or most_frequent.", show_default=False),
-]
+    typer.Option(metavar="HOW", help="Fill missing cells: mean, median or most_frequent.",
+                 show_default=False),
+]  # fmt: skip
 Drop = Annotated[
-    list[str] | None, typer.Option(help="Column to leave out; repeat.", show_default=False)
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Column to leave out; repeat.", show_default=False),
 ]
 Layout = Annotated[
     str | None,
     typer.Option("--shape", help="Layout of the features, as 8x8; a sequence is one number.",
                  show_default=False),
 ]  # fmt: skip
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 2, help="Seed of everything random.")]
+Seed = Annotated[
+    int, typer.Option(metavar="N", callback=checked_seed, help="Seed of everything random.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
@@ -109,7 +123,7 @@ def diagnose(
     force: Force = False,
 ) -> None:  # fmt: skip
     """Measure how entangled the data are, and whether another feature order would help."""
-    layout, wanted = _parsed_shape(shape), _parsed_levels(levels)
+    layout, wanted = parsed_shape(shape), parsed_levels(levels)
     if out is not None:
         _prepare_folder(out, force)
     from entangle.diagnosis import diagnose as run
@@ -120,8 +134,8 @@ def diagnose(
             dataset, shape=layout, levels=wanted, theta=theta, scale=scale, weights=weights,
             n_shuffles=shuffles, max_samples=rows, seed=seed, device=device,
             executor=executor, progress=True,
-            command=_words(data, target, shape, impute, drop, seed),
-            options=_given({"--scale": scale, "--weights": None if weights == "raw" else weights,
+            command=data_words(data, target, shape, impute, drop, seed),
+            options=given({"--scale": scale, "--weights": None if weights == "raw" else weights,
                             "--levels": levels, "--rows": rows,
                             "--shuffles": None if shuffles == SHUFFLES else shuffles}),
         )  # fmt: skip
@@ -139,43 +153,81 @@ def diagnose(
 def reorder(
     data: Data,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: csv, tsv, parquet, npy or npz.")
+        Path, typer.Option("--output", "-o", metavar="FILE",
+                           help="File to write: csv, tsv, parquet, npy or npz.")
     ],
     target: Target = None,
-    shape: Layout = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="SHAPE", show_default="that of the data",
+                     help="Layout of the features, or of the groups, as 8x8; a sequence is one "
+                     "number. Places too many stay empty: columns empty0, empty1, ... of zeros."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(metavar="NAME",
+                          help="How to order: mincut, geodesic, spectral, leaf-ordering, tsp, "
+                          "igtd, identity or random.")
+    ] = "mincut",
+    affinity: Annotated[
+        str, typer.Option(metavar="NAME",
+                          help="What makes features belong together: pearson, spearman, "
+                          "mutual_info, distance_correlation, covariance, or class-mean (of the "
+                          "target).")
+    ] = "pearson",
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="GROUPS", show_default="one-hot where the table has categories",
+                     help="Features that move together: a number of consecutive ones (3 for the "
+                     "colours of a pixel), one-hot (the columns of a category), or none."),
+    ] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="LEVELS", show_default="none",
+                     help="Lower the true entanglement of so many levels by exchanges; minutes for "
+                     "hundreds of features."),
+    ] = None,
+    orient: Annotated[
+        bool, typer.Option(help="Turn blocks so that related features touch (mincut).")
+    ] = True,
+    quality: Annotated[
+        bool | None,
+        typer.Option(help="Measure how good the order is, also on rows it was not found on.",
+                     show_default="if that takes seconds"),
+    ] = None,
     impute: Impute = None,
     drop: Drop = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what the order file holds as JSON.")
+    ] = False,
     seed: Seed = 0,
     force: Force = False,
-) -> None:
-    """Write the data with their features rearranged, and the order beside it."""
-    from entangle.datasets import write_table
-    from entangle.files import write_atomically
-    from entangle.ordering import FeatureRearranger
+) -> None:  # fmt: skip
+    """Write the data with their features rearranged, and the order beside it.
 
-    layout = _parsed_shape(shape)
-    output = output.expanduser()
+    The order goes to NAME.permutation.json, with names, shape and quality.
+    """
+    layout, output = parsed_shape(shape), output.expanduser()
     order_file = _prepare_outputs(output, force)
-    dataset = _loaded(data, target, impute, drop)
-    rearranger = FeatureRearranger(shape=layout or dataset.shape, random_state=seed, n_jobs=-1)
-    permutation = rearranger.fit(dataset.X).permutation_
-    names = [dataset.feature_names[feature] for feature in permutation]
-    write_table(
-        output, dataset.X[:, permutation], names, dataset.y, dataset.target_name, force=force
-    )
-    order = {
-        "permutation": permutation.tolist(),
-        "feature_names": names,
-        "shape": list(layout or dataset.shape),
-    }
+    from entangle.files import write_atomically
+    from entangle.reordering import reorder_dataset
+
+    found = reorder_dataset(
+        _loaded(data, target, impute, drop), method=method, affinity=affinity, shape=layout,
+        groups=parsed_groups(groups), refine=refine, orient=orient, seed=seed, quality=quality,
+        progress=True,
+    )  # fmt: skip
+    found.write(output, force=force)
+    order = found.to_dict()
     write_atomically(order_file, json.dumps(order) + "\n", force=force)
-    for note in dataset.notes:
-        sys.stdout.write(f"note: {note}\n")
-    sys.stdout.write(f"written: {output} and {order_file}\n")
-    scale = None if dataset.kind == "table" else "global"
-    again = {"--target": dataset.target_name, "--shape": "x".join(map(str, order["shape"]))}
-    words = shlex.join(["entangle", "diagnose", str(output), *_given({**again, "--scale": scale})])
-    sys.stdout.write(f"next: {words}\n")
+    if as_json:
+        sys.stdout.write(json.dumps(order, indent=2) + "\n")
+        return
+    scale = None if found.dataset.kind == "table" else "global"
+    again = {"--target": found.dataset.target_name,
+             "--shape": "x".join(map(str, found.column_shape)), "--scale": scale}  # fmt: skip
+    words = shlex.join(["entangle", "diagnose", str(output), *given(again)])
+    sys.stdout.write(found.to_text())
+    sys.stdout.write(f"written: {output} and {order_file}\nnext: {words}\n")
 
 
 @app.command()
@@ -209,7 +261,6 @@ def datasets(
 
 MOST_WORKERS = 8  # each holds Gram matrices of its own
 LONGEST_NAME = 200
-MOST_LEVELS = 64  # halving so often leaves one feature of any table
 REPORT_FILES = ("report.json", "report.txt", "permutation.json", "profile.png")
 
 
@@ -302,54 +353,3 @@ def _prepare_outputs(output: Path, force: bool) -> Path:
         if path.exists() and not force:
             raise OutputExistsError(f"'{path}' exists already; choose another name or add --force")
     return order_file
-
-
-def _words(
-    data: str,
-    target: str | None,
-    shape: str | None,
-    impute: str | None,
-    drop: list[str] | None,
-    seed: int,
-) -> list[str]:
-    """Name the data as `diagnose` and `reorder` both understand it."""
-    words = [data, *_given({"--target": target, "--shape": shape, "--impute": impute})]
-    for column in drop or ():
-        words += ["--drop", column]
-    return words + _given({"--seed": seed or None})
-
-
-def _given(options: dict[str, str | int | None]) -> list[str]:
-    """Name the options that have a value."""
-    pairs = [(option, str(value)) for option, value in options.items() if value is not None]
-    return [word for pair in pairs for word in pair]
-
-
-def _parsed_shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(length) for length in text.lower().replace(",", "x").split("x"))
-    except ValueError:
-        raise typer.BadParameter(
-            f"a shape is written as 64 or 8x8, got {text!r}", param_hint="--shape"
-        ) from None
-
-
-def _parsed_levels(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
-    try:
-        if text.isdigit():
-            return int(text)
-        levels: list[int] = []
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            if int(last or first) > MOST_LEVELS:
-                raise ValueError(part)
-            levels.extend(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise typer.BadParameter(
-            f"levels are written as 4, 2-5 or 1,3, got {text!r}", param_hint="--levels"
-        ) from None
-    return levels

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_wine
 
 from entangle import cli
+from entangle.commands import parsed_levels, parsed_shape
 from entangle.datasets import load_dataset
 
 QUICK = ["--rows", "60", "--shuffles", "2"]
@@ -146,11 +147,11 @@ def test_reorder_moves_names_with_columns_and_keeps_the_target(entangle, tmp_pat
     assert order["shape"] == [13]
     wine = load_wine()
     moved = load_dataset(out_file, target="target")
-    assert list(moved.feature_names) == order["feature_names"]
+    assert list(moved.feature_names) == order["names"]
     assert_array_equal(moved.X, wine.data[:, order["permutation"]])
     assert_array_equal(moved.y, wine.target)
     expected = [wine.feature_names[feature] for feature in order["permutation"]]
-    assert order["feature_names"] == expected
+    assert order["names"] == expected
 
 
 def test_reorder_overwrites_nothing_unasked(entangle, tmp_path):
@@ -352,9 +353,9 @@ def test_usage_errors_exit_with_two(entangle, arguments):
     [("4", 4), ("2-5", [2, 3, 4, 5]), ("1,3", [1, 3]), ("1-2,5", [1, 2, 5]), (None, None)],
 )
 def test_levels_are_parsed(text, levels):
-    assert cli._parsed_levels(text) == levels
+    assert parsed_levels(text) == levels
 
 
 @pytest.mark.parametrize(("text", "shape"), [("64", (64,)), ("8x8", (8, 8)), ("4X4x2", (4, 4, 2))])
 def test_shapes_are_parsed(text, shape):
-    assert cli._parsed_shape(text) == shape
+    assert parsed_shape(text) == shape

@@ -65,6 +65,7 @@ def complete(
         target_name=draft.target_name,
         notes=tuple(notes),
         licence=licence,
+        variables=draft.variables,
     )
 
 

@@ -37,6 +37,9 @@ class Dataset:
         Name of ``y``.
     notes
         Everything that was done to the data on the way, and known oddities; one sentence each.
+    variables
+        Column of the table that each feature came from, where a category became several features;
+        ``None`` where each feature is a variable of its own.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Dataset:
     target_name: str | None = None
     notes: tuple[str, ...] = ()
     licence: str | None = None
+    variables: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2 or self.X.dtype.kind not in "biuf":
@@ -65,6 +69,11 @@ class Dataset:
             raise InputError(
                 f"X has {self.n_features} features, shape {self.shape} has "
                 f"{math.prod(self.shape)} and {len(self.feature_names)} are named"
+            )
+        if self.variables is not None and len(self.variables) != self.n_features:
+            raise InputError(
+                f"variables name one column a feature, expected {self.n_features}, got "
+                f"{len(self.variables)}"
             )
         if self.y is not None and self.y.shape != (self.n_samples,):
             raise InputError(
@@ -108,6 +117,7 @@ class Draft:
     feature_names: tuple[str, ...]
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
+    variables: tuple[str, ...] | None = None
 
 
 def numbered_names(n_features: int) -> tuple[str, ...]:

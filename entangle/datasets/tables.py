@@ -123,7 +123,15 @@ def _draft(
     columns = [read_column(name, series[name]) for name in series if name not in drop]
     notes += _encoding_notes(columns)
     X, feature_names = _matrix(columns, n_samples, impute, max_memory)
-    return Draft(X, y, (X.shape[1],), feature_names, target_name, notes)
+    shape = (X.shape[1],)
+    return Draft(X, y, shape, feature_names, target_name, notes, _variables(columns))
+
+
+def _variables(columns: Sequence[Column]) -> tuple[str, ...] | None:
+    """Column behind each feature, if one became several."""
+    if all(len(column.names) == 1 for column in columns):
+        return None
+    return tuple(column.name for column in columns for _ in column.names)
 
 
 def _encoding_notes(columns: Sequence[Column]) -> list[str]:

@@ -119,8 +119,8 @@ class OrderingQuality:
         if self._given_is_as_good:
             given, best = self.held_out_reduction["given"], self.held_out_reduction["mean"]
             found.append(
-                f"keep the given order: on other rows its cut is {_below(given)}, and that of the "
-                f"order found {_below(best)}"
+                f"keep the given order: on other rows its cut is {_below(given)}, that of the "
+                f"order found {_below(best)}, which is no gain worth a change"
             )
         return tuple(found)
 
