@@ -26,7 +26,7 @@ __all__ = ["Reordering", "reorder_dataset"]
 SCHEMA = 1
 ONE_HOT, NO_GROUPS = "one-hot", "none"
 N_HALVES = 3
-# A few more orders take seconds up to so many features, and so many products of two of their values.
+# A few more orders take seconds up to so many features, and so many products of two values.
 QUICK_FEATURES, QUICK_PRODUCTS = 2048, 1e10
 
 

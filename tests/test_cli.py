@@ -154,6 +154,133 @@ def test_reorder_moves_names_with_columns_and_keeps_the_target(entangle, tmp_pat
     assert order["names"] == expected
 
 
+def shop(n_rows=200):
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["p", "q", "r"], n_rows)
+    size = np.searchsorted(["p", "q", "r"], kind) + 0.1 * rng.standard_normal(n_rows)
+    frame = {"size": size, "noise": rng.random(n_rows), "kind": kind, "weight": rng.random(n_rows)}
+    frame["mass"] = frame["weight"] + 0.1 * rng.random(n_rows)
+    return {**frame, "paid": np.where(size > 1, "yes", "no")}
+
+
+def order_of(path):
+    return json.loads(path.with_name(path.stem + ".permutation.json").read_text())
+
+
+def test_reorder_says_how_good_the_order_is(entangle, tmp_path):
+    code, out, err = entangle("reorder", "breast_cancer", "-o", tmp_path / "b.csv")
+    assert (code, err) == (0, "")
+    assert "cut of the tree" in out
+    assert "cut of other rows" in out
+    assert out.splitlines()[-1].startswith("next: entangle diagnose")
+    order = order_of(tmp_path / "b.csv")
+    assert order["quality"]["held_out_reduction"]["mean"] > 0.1
+    assert order["winner"] in order["cuts"]
+    assert (order["method"], order["affinity"], order["seed"]) == ("mincut", "pearson", 0)
+    code, out, _ = entangle("reorder", "breast_cancer", "-o", tmp_path / "c.csv", "--no-quality")
+    assert out.startswith("written: ")
+    assert order_of(tmp_path / "c.csv")["quality"] is None
+
+
+def test_the_quality_of_many_features_is_measured_on_request(entangle, tmp_path, monkeypatch):
+    monkeypatch.setattr("entangle.reordering.QUICK_FEATURES", 12)
+    code, out, _ = entangle("reorder", "wine", "-o", tmp_path / "w.csv")
+    assert code == 0
+    assert "orders of 13 features take a while; --quality measures it" in out
+    assert "cut of the tree" not in out
+    out = entangle("reorder", "wine", "-o", tmp_path / "w.csv", "--quality", "--force")[1]
+    assert "cut of the tree" in out
+    monkeypatch.setattr("entangle.reordering.QUICK_FEATURES", 13)
+    monkeypatch.setattr("entangle.reordering.QUICK_PRODUCTS", 178 * 13**2 * 8 - 1)
+    options = ["-o", tmp_path / "w.csv", "--force", "--affinity"]
+    assert "take a while" in entangle("reorder", "wine", *options, "mutual_info")[1]
+    assert "cut of the tree" in entangle("reorder", "wine", *options, "pearson")[1]
+
+
+def test_reorder_as_json_is_the_order_file(entangle, tmp_path):
+    code, out, err = entangle("reorder", "wine", "-o", tmp_path / "w.npz", "--json", "--seed", 3)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == order_of(tmp_path / "w.npz")
+    assert json.loads(out)["seed"] == 3
+
+
+def test_columns_of_a_category_stay_together(entangle, table, tmp_path):
+    out_file = tmp_path / "moved.csv"
+    code, out, _ = entangle("reorder", table(shop()), "--target", "paid", "-o", out_file)
+    assert code == 0
+    assert "7 columns in 5 groups (--groups none" in out
+    names = list(pd.read_csv(out_file))[:-1]
+    kinds = [place for place, name in enumerate(names) if name.startswith("kind=")]
+    assert kinds == list(range(kinds[0], kinds[0] + 3))
+    assert abs(names.index("size") - kinds[1]) == 2  # beside what it depends on
+    assert "--shape 7" in out.splitlines()[-1]
+    order = order_of(out_file)
+    assert (order["shape"], order["groups"], order["names"]) == ([5], "one-hot", names)
+    apart = ["--target", "paid", "-o", out_file, "--force"]
+    assert entangle("reorder", table(shop()), *apart, "--groups", "none")[0] == 0
+    assert order_of(out_file)["shape"] == [7]
+    code, out, _ = entangle("reorder", table(shop()), *apart, "--shape", "7")
+    assert "placed one by one, since the shape has a place for each" in out
+    assert order_of(out_file)["groups"] == "none"
+    code, _, err = entangle("reorder", table(shop()), *apart, "--refine", "1")
+    assert (code, "1 to 3 columns" in err, "--groups none" in err) == (1, True, True)
+
+
+def test_more_places_than_features_write_empty_columns(entangle, tmp_path):
+    out_file = tmp_path / "wine.csv"
+    code, out, _ = entangle("reorder", "wine", "-o", out_file, "--shape", "4x4")
+    assert code == 0
+    frame = pd.read_csv(out_file)
+    order = order_of(out_file)
+    assert list(frame)[:-1] == order["names"]
+    assert (frame[["empty0", "empty1", "empty2"]] == 0).all().all()
+    assert [n for n, c in zip(order["names"], order["columns"], strict=True) if c < 0] == [
+        "empty0", "empty1", "empty2"
+    ]  # fmt: skip
+    assert sorted(order["permutation"]) == list(range(13))
+    follow = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert follow[-1] == "4x4"
+    assert entangle(*follow[1:], *QUICK)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "follow"),
+    [
+        (["--groups", "2"], [8, 4], "8x4x2"),
+        (["--groups", "8"], [8], "8x8"),
+        (["--groups", "16"], [4], "4x16"),
+        (["--groups", "2", "--shape", "4x8"], [4, 8], "4x8x2"),
+        (["--groups", "2", "--shape", "36"], [36], "36x2"),
+    ],
+)
+def test_groups_of_consecutive_features(entangle, tmp_path, options, shape, follow):
+    out_file = tmp_path / "digits.npz"
+    code, out, _ = entangle("reorder", "digits", "-o", out_file, "--no-quality", *options)
+    assert code == 0
+    order, size = order_of(out_file), int(options[1])
+    assert (order["shape"], order["groups"]) == (shape, size)
+    groups = np.array(order["columns"]).reshape(-1, size)
+    assert ((groups[:, 0] % size == 0) | (groups[:, 0] == -1)).all()
+    assert f"--shape {follow} " in out.splitlines()[-1]
+
+
+def test_every_option_reaches_the_order(entangle, tmp_path):
+    orders = {}
+    for options in (
+        [], ["--method", "spectral"], ["--affinity", "class-mean"], ["--no-orient"],
+        ["--method", "random", "--seed", "1"], ["--method", "random", "--refine", "1"],
+    ):  # fmt: skip
+        code, _, err = entangle("reorder", "wine", "-o", tmp_path / "w.csv", "--force", *options)
+        assert (code, err) == (0, "")
+        orders[" ".join(options)] = order_of(tmp_path / "w.csv")
+    found = [tuple(order["permutation"]) for order in orders.values()]
+    assert len(set(found)) == len(found)
+    refined = orders["--method random --refine 1"]
+    assert (refined["refine"], refined["winner"], refined["cuts"]) == (1, None, {})
+    assert "entropies_nats" in refined["quality"]
+    assert orders["--affinity class-mean"]["affinity"] == "class-mean"
+
+
 def test_reorder_overwrites_nothing_unasked(entangle, tmp_path):
     out_file = tmp_path / "wine.csv"
     out_file.write_text("precious")
@@ -254,6 +381,29 @@ def test_bad_data_give_exit_code_one_and_one_message(entangle, table, name):
     assert err.startswith("entangle: ")
     assert match in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--method", "mincat"], "did you mean 'mincut'?"),
+        (["--affinity", "kendall"], "got 'kendall'"),
+        (["--affinity", "class-mean"], "(--target)"),
+        (["--groups", "two"], "'one-hot' or 'none', got 'two'"),
+        (["--groups", "one-hot"], "'table' has none"),
+        (["--groups", "2"], "groups of 2 features do not divide 3 features"),
+        (["--groups", "0"], "groups of 0 features"),
+        (["--shape", "2"], "holds 2 features, X has 3"),
+        (["--refine", "9"], "levels"),
+    ],
+)
+def test_bad_orders_give_exit_code_one_and_one_message(entangle, table, tmp_path, options, match):
+    code, out, err = entangle("reorder", table(columns()), "-o", tmp_path / "o.csv", *options)
+    assert (code, out) == (1, "")
+    assert err.startswith("entangle: ")
+    assert len(err.splitlines()) == 1
+    assert match in err
+    assert not (tmp_path / "o.csv").exists()
 
 
 def test_duplicate_column_names(entangle, tmp_path):

@@ -599,6 +599,14 @@ def test_frames_that_cannot_be_used(frame, options, message):
         table_to_dataset(frame, **options)
 
 
+def test_features_know_the_column_they_came_from():
+    frame = pd.DataFrame({"a": [1, 2, 3], "c": ["p", "q", "r"], "b": [True, False, True]})
+    data = table_to_dataset(frame)
+    assert data.feature_names == ("a", "c=p", "c=q", "c=r", "b")
+    assert data.variables == ("a", "c", "c", "c", "b")
+    assert table_to_dataset(frame, drop=["c"]).variables is None
+
+
 def test_dropped_columns_are_named():
     frame = pd.DataFrame({"a": [1, 2], "id": ["p", None], "b": [3, 4]})
     data = table_to_dataset(frame, drop=["id"])
@@ -612,6 +620,7 @@ def test_dropped_columns_are_named():
         ({"X": X[0]}, r"got uint8 of shape \(3,\)"),
         ({"shape": (2, 2)}, r"3 features, shape \(2, 2\) has 4 and 3 are named"),
         ({"y": Y[:2]}, r"expected shape \(4,\), got \(2,\)"),
+        ({"variables": ("a", "b")}, "one column a feature, expected 3, got 2"),
     ],
 )
 def test_a_data_set_fits_together(parts, message):
