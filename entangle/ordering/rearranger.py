@@ -184,7 +184,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         n_places = math.prod(shape)
         affinity: Any = None
         if self.method not in BLIND:
-            affinity = units.affinity(affinity_used(self, samples, y), n_places)
+            affinity = units.affinity(affinity_used(self, samples, y, self.progress), n_places)
         n_samples = len(samples) if is_correlation(self.affinity) else None
         seed = drawn_seed(self.random_state)
         places, self.search_ = self._ordered(affinity, shape, n_samples, seed)
@@ -304,7 +304,9 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         return _checked_permutation(order, math.prod(shape)), None
 
 
-def affinity_used(rearranger: FeatureRearranger, samples: np.ndarray, y: object) -> Any:
+def affinity_used(
+    rearranger: FeatureRearranger, samples: np.ndarray, y: object, progress: bool = False
+) -> Any:
     """Affinity of the features on some rows, dense where the method needs all pairs.
 
     Parameters
@@ -315,6 +317,8 @@ def affinity_used(rearranger: FeatureRearranger, samples: np.ndarray, y: object)
         Shape ``(samples, features)``, finite.
     y
         Labels, for the affinity "class-mean".
+    progress
+        Show a progress bar on a terminal.
     """
     named = isinstance(rearranger.affinity, str)
     if not named and not callable(rearranger.affinity):
@@ -322,7 +326,7 @@ def affinity_used(rearranger: FeatureRearranger, samples: np.ndarray, y: object)
     affinity: Any = rearranger.affinity
     method = rearranger.method
     if named and not callable(method) and method not in NEEDS_ALL_PAIRS:
-        return feature_affinity(samples, affinity, y, rearranger.progress)
+        return feature_affinity(samples, affinity, y, progress)
     return correlation_affinity(samples, affinity, y)
 
 
