@@ -20,15 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.base import clone
 
-from entangle.affinity import NEAREST, feature_affinity, is_correlation, needs_labels
+from entangle.affinity import NEAREST, feature_affinity, needs_labels
 from entangle.axes import Shape
 from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError
-from entangle.ordering import mincut_order
+from entangle.ordering import FeatureRearranger
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
 from entangle.preparation import (
@@ -155,7 +156,11 @@ def diagnose(
     drawn = drawn_rows(data, theta, scale, weights, max_samples, seed, device)
     ordering_rows = stratified_rows(data.y, data.n_samples, ORDERING_ROWS, seed)
     names = _affinities(drawn)
-    order_from = partial(_order_from, data, layout, seed)
+    together = data.variables if shape is None and len(layout) == 1 else None
+    rearranger = FeatureRearranger(
+        shape=None if together else layout, groups=together, random_state=seed
+    )
+    order_from = partial(_order_from, data, rearranger)
     orders = [order_from(ordering_rows, name) for name in names]
     tensor, tree = drawn.tensor(), CanonicalTree(layout)
     _ = tensor.norm  # once, for all orders
@@ -221,15 +226,15 @@ def _affinities(drawn: Drawn) -> list[str]:
 
 
 def _order_from(
-    data: Dataset, layout: tuple[int, ...], seed: int, rows: NDArray[np.int64], name: str
+    data: Dataset, rearranger: FeatureRearranger, rows: NDArray[np.int64], name: str
 ) -> NDArray[np.int64]:
     """Order that an affinity of the features on some rows gives."""
     labels = None if data.y is None else data.y[rows]
     if needs_labels(name) and (labels is None or np.unique(labels).size < 2):
         name = "covariance"  # few rows, and one class among them
-    affinity = feature_affinity(as_sample_matrix(data.X[rows]), name, labels)
-    n_samples = len(rows) if is_correlation(name) else None
-    return mincut_order(affinity, layout, n_samples, random_state=seed)
+    model: Any = clone(rearranger)
+    model.set_params(affinity=name)
+    return model.fit(as_sample_matrix(data.X[rows]), labels).permutation_
 
 
 def _random_orders(data: Dataset, number: int, seed: int) -> list[NDArray[np.int64]]:

@@ -22,6 +22,7 @@ from entangle import (
     load_dataset,
     surrogate_entanglement,
 )
+from entangle.datasets import table_to_dataset
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile
 from entangle.errors import DegenerateStateError, InputError, MemoryLimitError, PartitionError
@@ -511,3 +512,17 @@ def test_one_class_among_the_few_other_rows_is_no_crash():
     X = np.random.default_rng(0).normal(size=(9, 4))
     y = np.array([0] * 8 + [1])
     assert diagnose(X, y, n_shuffles=1).held_out
+
+
+def test_columns_of_a_category_stay_together_as_in_reorder():
+    generator = np.random.default_rng(0)
+    kind = generator.integers(3, size=200)
+    frame = pd.DataFrame({"a": generator.normal(size=200), "kind": np.array(["x", "y", "z"])[kind]})
+    frame["b"] = kind + generator.normal(size=200)
+    frame["c"] = frame["a"] + 0.1 * generator.normal(size=200)
+    data = table_to_dataset(frame, None)
+    found = diagnose(data, n_shuffles=1).permutation
+    columns = [data.variables[feature] for feature in found]
+    first = columns.index("kind")
+    assert columns[first : first + 3] == ["kind"] * 3
+    assert len(diagnose(data, n_shuffles=1, shape=6).permutation) == 6

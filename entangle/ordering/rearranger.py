@@ -187,17 +187,18 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
             affinity = units.affinity(affinity_used(self, samples, y, self.progress), n_places)
         n_samples = len(samples) if is_correlation(self.affinity) else None
         seed = drawn_seed(self.random_state)
-        places, self.search_ = self._ordered(affinity, shape, n_samples, seed)
-        self.refined_ = None
+        places, search = self._ordered(affinity, shape, n_samples, seed)
+        refined = None
         if self.refine is not None:
             labels = y if needs_labels(self.affinity) else None
-            self.refined_ = entropy_refined(
+            refined = entropy_refined(
                 samples, units, places, shape, self.refine, labels, seed, self.progress
             )
-            places = self.refined_.permutation
+            places = refined.permutation
         self.columns_ = units.columns(places)
         self.permutation_ = self.columns_[self.columns_ >= 0]
         self.layout_ = np.where(places < units.n_units, places, -1).reshape(shape)
+        self.search_, self.refined_ = search, refined
         return self
 
     def transform(self, X: object) -> np.ndarray:
