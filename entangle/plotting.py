@@ -44,7 +44,7 @@ def draw_levels(
     for name, entropies in curves.items():
         axes.plot(levels, np.asarray(entropies), "o-", color=COLOURS.get(name), label=name)
     axes.set_xticks(list(levels))
-    axes.set_xlabel("level of the canonical partition (1 = halves)")
+    axes.set_xlabel("level of the canonical partition (1 = coarsest)")
     axes.set_ylabel("mean entanglement entropy (nats)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
