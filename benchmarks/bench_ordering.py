@@ -195,12 +195,13 @@ def _method_line(row: Row, cells: list[dict[str, Any]], metis: float) -> tuple[s
     H, gap, near, seconds = (
         median(cell[key] for cell in cells) for key in ("H", "gap", "neighbours", "seconds")
     )
+    gap = round(gap, 2) + 0.0  # no "-0.00"
     exact, ratio = sum(cell["exact"] for cell in cells), seconds / metis
     line = f"H {H:8.5f}"
     if row.kind != "H":
         line += f"  gap {gap:7.2f} %  exact {exact}/{len(cells)}  neighbours {near:4.0%}"
     if "pop gap" in cells[0]:
-        line += f"  pop gap {median(cell['pop gap'] for cell in cells):7.2f} %"
+        line += f"  pop gap {round(median(cell['pop gap'] for cell in cells), 2) + 0.0:7.2f} %"
     line += f"  {seconds:8.3f} s, {ratio:5.2f} of METIS"
     value = f"{H:.4f}" if row.kind == "H" else f"{gap:.2f} %"
     right = f" ({exact}/{len(cells)})" if row.kind == "exact" else ""
