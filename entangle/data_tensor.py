@@ -292,10 +292,10 @@ class DataTensor:
     @functools.cached_property
     def _gram_total(self) -> tuple[float, float]:
         """Squared norm times squared number of samples, and its rounding (as a share of it)."""
-        return self._measured_total(None)
+        return self.measured_total(None)
 
-    def _measured_total(self, executor: Executor | None) -> tuple[float, float]:
-        """Work it out, once, by an executor."""
+    def measured_total(self, executor: Executor | None = None) -> tuple[float, float]:
+        """Squared norm times squared number of samples, and its rounding, worked out once."""
         if "_gram_total" not in self.__dict__:
             total, magnitude = gram_totals(Terms(self.vectors, self.weights), executor)
             rounding = self._unit * magnitude
@@ -480,7 +480,7 @@ class DataTensor:
             require_memory(needed, f"the bases of {self.n_samples} samples", limit)
         else:
             self._check_samples(matrices_needed(tree.root), max_memory)
-        total, rounding = self._measured_total(executor)
+        total, rounding = self.measured_total(executor)
         plan = SweepPlan(
             total, rounding, tolerance, deepest, twin,
             self.n_features, self.local_dim, self.n_labels, route,
