@@ -235,14 +235,18 @@ class EntanglementProfile:
             At least 1. What was discarded counts as if it were not there, so truncation can
             lower this bound but never make it wrong.
         """
+        return int(self.minimal_widths(relative_error).max())
+
+    def minimal_widths(self, relative_error: float = 0.1) -> NDArray[np.int64]:
+        """Bond length that each cut asks for, shape ``(cuts,)``; see :meth:`minimal_width`."""
         if not 0 < relative_error < 1:
             raise InputError(f"relative_error lies between 0 and 1, got {relative_error!r}")
         allowed = relative_error**2
-        widths = [1]
+        widths = []
         for weights, missing in zip(self.schmidt_weights, self.discarded_weight, strict=True):
             tail = weights.sum() - np.cumsum(weights)
             widths.append(int(np.count_nonzero(tail - missing > allowed)) + 1)
-        return max(widths)
+        return np.array(widths, dtype=np.int64)
 
     def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] = "pandas") -> Any:
         """One row a cut, as a data frame of ``backend``: "pandas", "polars" or "pyarrow"."""
