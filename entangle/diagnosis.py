@@ -4,8 +4,8 @@ One call draws rows, embeds them, measures the entanglement across the canonical
 the given order, in the best order found and in random orders, and says what follows. The
 random orders are the yardstick: they keep the data and destroy the layout.
 
-Source: Alexander et al. 2023, arXiv:2303.11249. The comparison with random orders and the
-Eckart-Young bound on the width are ours.
+Source: Alexander et al. 2023, arXiv:2303.11249. The comparison with random orders and the bounds on
+the width are ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
-from entangle.errors import DegenerateStateError, InputError
+from entangle.errors import DegenerateStateError, InputError, MemoryLimitError
 from entangle.ordering import FeatureRearranger
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
@@ -43,6 +43,7 @@ from entangle.progress import progress_bar
 from entangle.report import Report
 from entangle.samples import as_sample_matrix
 from entangle.surrogate import severed
+from entangle.width import WidthBounds, width_bounds
 
 __all__ = ["diagnose"]
 
@@ -50,6 +51,10 @@ TOP_BLOCKS = 64  # levels with more blocks than this are left out unless asked f
 ORDERING_ROWS = 5000  # rows that correlations are estimated from
 AFFINITIES = ("pearson", "covariance", "class-mean")  # the last needs two classes, or a quantity
 FEWEST_HELD_OUT = 8  # rows below which none are kept from the ordering to test it
+
+RELATIVE_ERROR = 0.1  # of the tensor that the widths allow
+MOST_WIDTH = 64  # that is tried for a sufficient width
+WIDTH_WORK = 1.6e8  # features times squared rows beyond which none is sought
 
 SPLITS = 4  # of the rows into halves and quarters
 
@@ -178,6 +183,8 @@ def diagnose(
     profiles = _mapped(measure, tasks, n_tasks, executor, progress)
     first_random = 1 + len(names)
     best = min(range(len(names)), key=lambda which: profiles[1 + which].mean)
+    found = ((given, profiles[0]), (orders[best], profiles[1 + best]))
+    widths = [_widths(tensor.reordered(order), layout, profile) for order, profile in found]
     random = profiles[first_random : first_random + n_shuffles]
     held_out = profiles[first_random + n_shuffles : n_tasks]
     affinity = feature_affinity(as_sample_matrix(data.X[ordering_rows]))
@@ -196,6 +203,7 @@ def diagnose(
         held_out=tuple(held_out[which].mean for which in (0, 1 + best) if held_out),
         surrogate=_surrogates(affinity, tree, orders[best], profiles[0]),
         error_bound=float(max(profile.error_bound.max() for profile in profiles)),
+        widths=(widths[0], widths[1]),
         convergence=_convergence(tensor, profiles, n_tasks),
         permutation=orders[best],
         settings={
@@ -213,7 +221,12 @@ def diagnose(
             "n_samples_ordering": len(ordering_rows),
             "device": str(tensor.vectors.device),
         },
-        notes=(*data.notes, *_drawn_note(data, drawn), *_sparse_note(affinity)),
+        notes=(
+            *data.notes,
+            *_drawn_note(data, drawn),
+            *_sparse_note(affinity),
+            *_width_note(widths),
+        ),
         command=tuple(command),
         options=tuple(options),
     )
@@ -296,6 +309,29 @@ def _profile(
     return entanglement_profile(
         part.reordered(permutation), shape, levels, tolerance, max_memory=max_memory
     )
+
+
+def _widths(
+    tensor: DataTensor, layout: tuple[int, ...], profile: EntanglementProfile
+) -> WidthBounds:
+    """Width bounds of one order; only the lower one where more would take long."""
+    bounds = partial(width_bounds, tensor, RELATIVE_ERROR, layout, profile=profile)
+    if tensor.n_features * tensor.n_samples**2 > WIDTH_WORK:
+        return bounds(most=0)
+    try:
+        return bounds(most=MOST_WIDTH)
+    except MemoryLimitError:
+        return bounds(most=0)
+
+
+def _width_note(widths: list[WidthBounds]) -> list[str]:
+    """Say so where no sufficient width was sought."""
+    if all(found.most for found in widths):
+        return []
+    return [
+        "no sufficient width was sought, which would take long for so many features and rows; "
+        "width_bounds does it"
+    ]
 
 
 def _convergence(

@@ -125,7 +125,7 @@ def _reduced(
 ) -> TruncatedTensor:
     with progress_bar("blocks", len(reduction.nodes), progress) as advance:
         if error is None:
-            return reduction.truncated(widths, 0.0, advance)
+            return reduction.finished(reduction.truncated(widths, 0.0, advance))
         if not 0 < error < 1:
             raise InputError(f"error is a share of the norm between 0 and 1, got {error!r}")
-        return reduction.within(error, widths, advance)
+        return reduction.finished(reduction.within(error, widths, advance))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from entangle.projector import Projection, Projector
 from entangle.terms import Terms
 from entangle.truncated_tensor import TruncatedTensor
 
-__all__ = ["Reduction"]
+__all__ = ["Draft", "Reduction"]
 
 SWEEPS = 12  # of the search for a threshold, at most
 CLOSE = 0.9  # share of the allowed error from which on the search ends
@@ -42,6 +42,14 @@ FARTHEST = 16.0  # ratio of two thresholds in a row
 NARROW = 1.2  # ratio of thresholds that is not searched further
 PAIRED = 4  # a block that only joins two children discards so much less
 SPARE = 32  # and its bond may be twice as long and this longer
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Truncated tensor with all its numbers, before the tensors of its network are multiplied."""
+
+    result: TruncatedTensor
+    projection: Projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +126,7 @@ class Reduction:
         if width is None:
             return {}
         depth = int(self.levels.max())
-        given = [width] * depth if isinstance(width, int | np.integer) else list(width)
+        given = [width] * depth if isinstance(width, float | int | np.number) else list(width)
         if len(given) != depth or any(not float(w).is_integer() or w < 1 for w in given):
             raise InputError(
                 f"width is a positive whole number, or one for each of the {depth} levels, got "
@@ -136,7 +144,7 @@ class Reduction:
         widths: dict[Node, int],
         threshold: float = 0.0,
         advance: Callable[[int], None] = lambda _: None,
-    ) -> TruncatedTensor:
+    ) -> Draft:
         """Truncate to bonds no longer than allowed, without eigenvalues up to a threshold.
 
         Parameters
@@ -159,12 +167,11 @@ class Reduction:
 
         found = self.projector.project(Truncation(most, least), advance)
         lost = [self._lost(node, found, inner) for node in self.nodes.values()]
-        assemble = _sites if self.is_chain else self._node_tensors
         norm = float(found.core.norm()) * self.projector.setting.terms.n_samples
         missing = 1.0 - norm**2 / self.projector.setting.total
-        return TruncatedTensor(
+        result = TruncatedTensor(
             shape=self.shape,
-            tensors=tuple(assemble(found)),
+            tensors=(),
             widths=np.array([self._bond(node, found) for node in self.nodes.values()]),
             levels=self.levels,
             discarded_weight=np.array(lost),
@@ -172,20 +179,34 @@ class Reduction:
             rounding=self.projector.setting.rounding + max(-missing, 0.0),
             log_scale=self.log_scale,
         )
+        return Draft(result, found)
+
+    def finished(self, draft: Draft) -> TruncatedTensor:
+        """Add the tensors of the network; those of a grid's nodes are products of several."""
+        bonds = dict(zip(self.nodes, draft.result.widths.tolist(), strict=True))
+        if not self.is_chain:
+            elements = sum(
+                bond * math.prod(bonds[child] for child in node.children)
+                for node, bond in bonds.items()
+            )
+            what = f"a tree network with bonds of up to {draft.result.width}"
+            require_memory(16.0 * elements, what, self.projector.setting.limit, "allow less width")
+        assemble = _sites if self.is_chain else self._node_tensors
+        return replace(draft.result, tensors=tuple(assemble(draft.projection)))
 
     def within(
         self,
         error: float,
         widths: dict[Node, int] | None = None,
         advance: Callable[[int], None] = lambda _: None,
-    ) -> TruncatedTensor:
+    ) -> Draft:
         """Truncate at the highest threshold that keeps the certified error, nearly."""
         widths = widths or {}
         search = _Search(error, bool(widths))
         best = found = self.truncated(widths, search.threshold, advance)
-        while search.goes_on(found):
+        while search.goes_on(found.result):
             found = self.truncated(widths, search.threshold)
-            if found.certified_error <= error or found.error < best.error > error:
+            if found.result.certified_error <= error or found.result.error < best.result.error:
                 best = found
         return best
 
@@ -209,15 +230,13 @@ class Reduction:
                 if child in inner:
                     continue
                 below = joined(child)
-                elements = tensor.numel() // tensor.shape[axis] * below.numel() // below.shape[0]
-                require_memory(16.0 * elements, f"a tensor of {elements} elements", limit)
                 product = torch.tensordot(tensor.movedim(axis, -1), below, dims=1)
                 n_new = below.ndim - 1
                 new = range(product.ndim - n_new, product.ndim)
                 tensor = product.movedim(list(new), list(range(axis, axis + n_new)))
             return tensor
 
-        root, limit = self.projector.setting.root, self.projector.setting.limit
+        root = self.projector.setting.root
         return [joined(node).contiguous() for node in self.nodes.values()]
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from entangle.convergence import Convergence
 from entangle.entropy import EntanglementProfile
 from entangle.sample_curve import MOST_NOISE
+from entangle.width import WidthBounds
 
 __all__ = ["Report"]
 
-SCHEMA = 3  # since 2: affinity, affinity_means; since 1: convergence, class_shares, ...
-RELATIVE_ERROR = 0.1  # of the tensor that the width bound allows
+SCHEMA = 4  # since 3: widths that suffice; since 2: affinity, affinity_means
 SATURATION = 0.8  # share of ln(samples) above which the sample size sets the entropy
 WORTHWHILE = 0.05  # relative change of the mean entanglement that is worth a word
 HARDLY_ANY = 1e-3  # nats
@@ -58,6 +58,8 @@ class Report:
         What was done to the data, one sentence each.
     error_bound
         Largest error bound of all entropies, in nats.
+    widths
+        Of tree networks that come near the data tensor, in the given and in the best order.
     convergence
         How the entropies of the given order depend on the number of rows; ``None`` if there were
         fewer than 16, or if those of a half or quarter cancel.
@@ -76,6 +78,7 @@ class Report:
     error_bound: float
     permutation: NDArray[np.int64]
     settings: Mapping[str, Any]
+    widths: tuple[WidthBounds, WidthBounds]
     convergence: Convergence | None = None
     notes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -214,9 +217,11 @@ class Report:
             "held_out_nats": dict(zip(("original", "reordered"), self.held_out, strict=False)),
             "surrogate": dict(self.surrogate),
             "width": {
-                "lower_bound": self.original.minimal_width(RELATIVE_ERROR),
-                "lower_bound_reordered": self.reordered.minimal_width(RELATIVE_ERROR),
-                "relative_error": RELATIVE_ERROR,
+                "lower_bound": self.widths[0].lower,
+                "lower_bound_reordered": self.widths[1].lower,
+                "relative_error": self.widths[0].error,
+                "original": self.widths[0].to_dict(),
+                "reordered": self.widths[1].to_dict(),
             },
             "permutation": self.permutation.tolist(),
             "settings": dict(self.settings),
@@ -247,10 +252,8 @@ class Report:
             f"{self.p_value:.3f}; entropies in nats, error below {self.error_bound:.1g}",
             *self._held_out_line(),
             *self._rows_lines(),
-            f"width: a local network (tree) narrower than "
-            f"{self.original.minimal_width(RELATIVE_ERROR)} as given, "
-            f"{self.reordered.minimal_width(RELATIVE_ERROR)} rearranged, misses the data tensor "
-            f"by more than {RELATIVE_ERROR:.0%}",
+            f"width as given: {self.widths[0].to_text()}",
+            f"width rearranged: {self.widths[1].to_text()}",
             "",
             self.verdict,
             f"next: {self.next_command}",

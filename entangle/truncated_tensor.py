@@ -52,7 +52,7 @@ class TruncatedTensor:
     @property
     def error_bound(self) -> float:
         """Root of the sum of the discarded weights, and rounding: at least the error, proven."""
-        return math.sqrt(float(self.discarded_weight.sum())) + self.rounding
+        return math.sqrt(float(self.discarded_weight.sum()) + self.rounding)
 
     @property
     def certified_error(self) -> float:

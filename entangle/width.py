@@ -215,7 +215,7 @@ def _narrowest(
     advance: Callable[[int], None],
 ) -> TruncatedTensor:
     """Find the smallest uniform width that comes within an error, or come as near as allowed."""
-    best = reduction.within(error, reduction.widths(most))
+    best = reduction.within(error, reduction.widths(most)).result
     advance(1)
     if best.certified_error > error:
         return best
@@ -226,7 +226,7 @@ def _narrowest(
         if high - low < 2:
             break
         width = min(max(width, low + 1), high - 1)
-        found = reduction.truncated(reduction.widths(width), small)
+        found = reduction.truncated(reduction.widths(width), small).result
         advance(1)
         reached = found.certified_error
         if reached <= error:
