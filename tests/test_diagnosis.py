@@ -80,7 +80,7 @@ def test_the_surrogates_are_means_over_the_cuts(report):
 
 def test_the_dictionary_has_every_field_and_is_json(report):
     found = json.loads(json.dumps(report.to_dict()))
-    assert found["schema"] == 3
+    assert found["schema"] == 4
     assert found["dataset"] == {
         "name": "data", "n_samples": 569, "n_features": 30, "n_classes": 2, "shape": [30],
     }  # fmt: skip

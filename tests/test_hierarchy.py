@@ -147,6 +147,17 @@ def test_widths_by_level():
     assert found.levels.tolist() == [n.level for n in CanonicalTree(8).root.walk()]
 
 
+def test_trees_and_chains_on_a_device(device):
+    X = load_digits().data[:200] / 16
+    here, there = (DataTensor(X, None, Trigonometric(0.2), d) for d in ("cpu", device))
+    for svd in (hierarchical_svd, chain_svd):
+        expected, found = svd(here, error=0.1), svd(there, error=0.1)
+        assert found.tensors[0].device.type == device.type
+        assert found.error == pytest.approx(expected.error, rel=1e-6)
+        assert_array_equal(found.widths, expected.widths)
+        assert_allclose(found.discarded_weight, expected.discarded_weight, atol=1e-9)
+
+
 # -- special tensors ---------------------------------------------------------------------------
 
 
