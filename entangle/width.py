@@ -89,13 +89,16 @@ class WidthBounds:
 
     def to_text(self) -> str:
         """One line."""
-        line = (
-            f"a tree network narrower than {self.lower} misses the data by more than "
-            f"{self.error:.0%}"
-        )
+        within = f"within {self.error:.0%}"
+        line = f"a tree network of any width may come {within}"
+        if self.lower > 1:
+            line = (
+                f"a tree network narrower than {self.lower} misses the data by more than "
+                f"{self.error:.0%}"
+            )
         if self.sufficient is not None:
             return (
-                f"{line}; one of width {self.sufficient} comes within {self.error:.0%} (certified "
+                f"{line}; one of width {self.sufficient} comes {within} (certified "
                 f"{self.achieved:.1%})"
             )
         if self.most == 0:

@@ -170,6 +170,15 @@ def test_a_product_state_has_bonds_of_length_one(n_rows):
         assert found.certified_error < 1e-6
 
 
+def test_a_faint_term_is_kept():
+    """A millionth of the norm: an eigenvalue of 1e-12, well above rounding."""
+    X = np.repeat([[0], [1]], 12, axis=1)
+    for svd in (hierarchical_svd, chain_svd):
+        found = svd(DataTensor(X, [1.0, 1e-6], OneHot(2)))
+        assert found.width == 2
+        assert found.error_bound < 3e-7
+
+
 def test_repeated_rows_count_as_their_weight():
     rng = np.random.default_rng(1)
     X, w = rng.normal(size=(6, 8)), rng.uniform(1, 2, size=6)

@@ -185,6 +185,11 @@ def test_text_and_numbers():
         "a tree network narrower than 3 misses the data by more than 10%; one of width 5 comes "
         "within 10% (certified 9.6%)"
     )
+    easy = WidthBounds(0.1, {1: 1}, {1: 1}, 0.05, None)
+    assert easy.to_text() == (
+        "a tree network of any width may come within 10%; one of width 1 comes within 10% "
+        "(certified 5.0%)"
+    )
     numbers = json.loads(json.dumps(found.to_dict()))
     assert numbers["lower_bound"] == 3
     assert numbers["sufficient_by_level"] == {"1": 5, "2": 4}
