@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from entangle.entropy import entanglement_entropy as entanglement_entropy
     from entangle.entropy import entanglement_profile as entanglement_profile
     from entangle.entropy import geometric_entanglement as geometric_entanglement
+    from entangle.networks import MatrixProductState as MatrixProductState
+    from entangle.networks import TreeTensorNetwork as TreeTensorNetwork
     from entangle.ordering import FeatureRearranger as FeatureRearranger
     from entangle.partition import Partition as Partition
     from entangle.partition import canonical_partitions as canonical_partitions
@@ -33,9 +35,11 @@ _HOME = {
     "DataTensor": "data_tensor",
     "EntanglementProfile": "entropy",
     "FeatureRearranger": "ordering",
+    "MatrixProductState": "networks",
     "Partition": "partition",
     "Report": "report",
     "SampleCurve": "sample_curve",
+    "TreeTensorNetwork": "networks",
     "canonical_partitions": "partition",
     "correlation_affinity": "affinity",
     "diagnose": "diagnosis",

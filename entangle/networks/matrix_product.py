@@ -1,0 +1,344 @@
+"""Matrix product state: a chain of tensors with a label axis between two features.
+
+With one tensor for all features it is a recurrent arithmetic circuit.
+
+Source: Stoudenmire and Schwab 2016, arXiv:1605.05775; Levine, Sharir, Shashua 2017,
+arXiv:1710.09431 (recurrent circuits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entangle.errors import InputError, PartitionError
+from entangle.networks.canonical import chain_spectra
+from entangle.networks.chain_layout import chain_shapes, require_chain, segments_of
+from entangle.networks.contraction import chain_product
+from entangle.networks.conversion import chain_from_quimb
+from entangle.networks.initialization import constant_vectors, fill_chain, uninformed_vectors
+from entangle.networks.state import NetworkState
+from entangle.networks.tensor_tree import TensorTree, contracted
+from entangle.partition import Partition
+
+__all__ = ["MatrixProductState"]
+
+CORE = 0.1  # standard deviation of the first label tensor
+
+
+class MatrixProductState(NetworkState):
+    """Matrix product state with open ends.
+
+    Parameters
+    ----------
+    n_features
+        Number of features, at least 2.
+    local_dim
+        Length of a local vector.
+    bond_dim
+        Longest bond. Towards the ends bonds are as long as the features there allow.
+    n_labels
+        Length of the label axis; 1: a scalar, and no tensor for it.
+    label_site
+        Number of features to the left of the label axis. Default: half of them. Samples are
+        contracted from both ends to this place, also without labels.
+    uniform
+        One tensor for all features, with a vector at each end; bonds are not shorter there.
+    generator
+        Source of the random first values. Default: torch's own.
+    dtype, device
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from entangle import MatrixProductState
+    >>> network = MatrixProductState(6, bond_dim=4, n_labels=3)
+    >>> values, log_scale = network(torch.rand(5, 6, 2))
+    >>> values.shape, log_scale.shape
+    (torch.Size([5, 3]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        local_dim: int = 2,
+        bond_dim: int = 10,
+        n_labels: int = 1,
+        label_site: int | None = None,
+        uniform: bool = False,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        site = n_features // 2 if label_site is None else label_site
+        if min(n_features - 1, local_dim, bond_dim, n_labels) < 1 or not 0 <= site <= n_features:
+            raise InputError(
+                "n_features is at least 2, local_dim, bond_dim and n_labels at least 1, and "
+                f"label_site from 0 to n_features; got {n_features}, {local_dim}, {bond_dim}, "
+                f"{n_labels} and {label_site}"
+            )
+        shapes = chain_shapes(n_features, local_dim, bond_dim, n_labels, site)
+        if uniform:
+            shapes = [(bond_dim, local_dim, bond_dim)] * n_features
+        self._arrange(shapes, n_labels, site, uniform, dtype, device)
+        self.initialize(generator=generator)
+
+    def _arrange(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        n_labels: int,
+        label_site: int,
+        uniform: bool,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> None:
+        """Make the parameters, without values; shapes are (left, local, right) of features."""
+        self.site_shapes = tuple(tuple(shape) for shape in shapes)
+        self.n_features, self.local_dim = len(shapes), shapes[0][1]
+        self.n_labels, self.label_site, self.uniform = n_labels, label_site, uniform
+        self.segments = segments_of(self.site_shapes, label_site)
+
+        def empty(*sizes: int) -> torch.nn.Parameter:
+            return torch.nn.Parameter(torch.empty(*sizes, dtype=dtype, device=device))
+
+        end = shapes[0][0] if uniform else 1
+        if uniform:
+            self.tensors = torch.nn.ParameterList([empty(*shapes[0])])
+            self.ends = empty(2, end)
+        else:
+            self.tensors = torch.nn.ParameterList(empty(*s.shape) for s in self.segments)
+        left = shapes[label_site - 1][2] if label_site else end
+        right = shapes[label_site][0] if label_site < len(shapes) else end
+        self.core = empty(left, n_labels, right) if n_labels > 1 else None
+        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
+
+    def extra_repr(self) -> str:
+        """Features, bonds and labels in short."""
+        longest = max(shape[2] for shape in self.site_shapes)
+        return (
+            f"n_features={self.n_features}, local_dim={self.local_dim}, bond_dim={longest}, "
+            f"n_labels={self.n_labels}, label_site={self.label_site}, uniform={self.uniform}"
+        )
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        vectors: Tensor | None = None,
+        noise: float = 0.01,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Set first values that train at once, see :mod:`entangle.networks.initialization`.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors of some samples, shape ``(samples, features, local)``: the network's
+            values are then of order one on samples like these. Needed beyond some 100 features.
+        noise
+            Standard deviation of what is added to the identities.
+        """
+        if vectors is None:
+            constants = uninformed_vectors(self.n_features, self.local_dim)
+        else:
+            constants = constant_vectors(self._checked(vectors), self.uniform).cpu()
+
+        def random(tensor: Tensor) -> Tensor:
+            return noise * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+
+        places = [torch.tensor([[0]])] if self.uniform else [s.features for s in self.segments]
+        for parameter, features in zip(self.tensors, places, strict=True):
+            shape = parameter if not self.uniform else parameter[None, None]
+            filled = fill_chain(shape, constants[features], random(shape))
+            parameter.copy_(filled.reshape(parameter.shape))
+        if self.uniform:
+            self.ends.copy_(torch.eye(1, self.ends.shape[1]) + random(self.ends))
+        if self.core is not None:
+            self.core.copy_(random(self.core) * (CORE / noise if noise else 0.0))
+        self.log_factor.zero_()
+        return self
+
+    # -- samples ---------------------------------------------------------------------------
+
+    def _segment_tensors(self) -> list[Tensor]:
+        """Tensors of each segment, shape (sides, sites, in, local, out)."""
+        if not self.uniform:
+            return list(self.tensors)
+        tensor = self.tensors[0]
+        both = (tensor, tensor.permute(2, 1, 0))
+        return [
+            torch.stack([both[side] for side in segment.sides])[:, None].expand(segment.shape)
+            for segment in self.segments
+        ]
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract the network with a product of local vectors for each sample.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors, shape ``(batch, features, local)``, of any length.
+
+        Returns
+        -------
+        tuple
+            Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
+            contraction is ``values * exp(log_scale)``. Its gradient is exact.
+        """
+        vectors = self._checked(vectors)
+        batch = len(vectors)
+        if self.uniform:
+            x = [end.expand(batch, -1) for end in self.ends]
+        else:
+            x = [vectors.new_ones(batch, 1), vectors.new_ones(batch, 1)]
+        log_scale = self.log_factor.to(vectors.dtype).expand(batch)
+        pairwise = vectors.device.type != "cpu"
+        for segment, tensors in zip(self.segments, self._segment_tensors(), strict=True):
+            here = vectors[:, segment.features.to(vectors.device)].permute(1, 2, 0, 3)
+            start = torch.stack([x[side] for side in segment.sides])
+            ends, logs = chain_product(start, tensors, here, pairwise)
+            for side, end in zip(segment.sides, ends, strict=True):
+                x[side] = end
+            log_scale = log_scale + logs.sum(dim=0)
+        if self.core is None:
+            return (x[0] * x[1]).sum(dim=1, keepdim=True), log_scale
+        left = contracted(x[0], self.core, [1], [0])
+        return torch.einsum("blr,br->bl", left, x[1]), log_scale
+
+    # -- as a state ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def site_tensors(self) -> list[Tensor]:
+        """Copy all tensors from left to right, shapes ``(left, local, right)``.
+
+        With several labels their tensor, ``(left, labels, right)``, is the one at
+        ``label_site``. The factor ``exp(log_factor)`` is not in them.
+        """
+        found: list[Tensor] = [torch.empty(0)] * self.n_features
+        for segment, tensors in zip(self.segments, self._segment_tensors(), strict=True):
+            for side, features, chain in zip(segment.sides, segment.features, tensors, strict=True):
+                for feature, tensor in zip(features.tolist(), chain, strict=True):
+                    found[feature] = (tensor.permute(2, 1, 0) if side else tensor).clone()
+        if self.core is not None:
+            found.insert(self.label_site, self.core.clone())
+        if self.uniform:
+            found[0] = contracted(self.ends[:1], found[0], [1], [0])
+            found[-1] = contracted(found[-1], self.ends[1:], [2], [1])
+        return [tensor.detach() for tensor in found]
+
+    @classmethod
+    @torch.no_grad()
+    def from_site_tensors(cls, tensors: Sequence[Tensor], label_site: int | None = None) -> Self:
+        """Build a network from its tensors, from left to right.
+
+        Parameters
+        ----------
+        tensors
+            Shapes ``(left, local, right)``, the first left and the last right of length 1.
+        label_site
+            Place of the tensor whose middle axis is the label axis. Default: none is.
+
+        Raises
+        ------
+        InputError
+            If the bonds do not fit together.
+        """
+        sites = list(tensors)
+        core = None if label_site is None else sites.pop(label_site)
+        require_chain([tuple(t.shape) for t in tensors], label_site)
+        n_labels = 1 if core is None else core.shape[1]
+        place = len(sites) // 2 if label_site is None else label_site
+        network = cls.__new__(cls)
+        torch.nn.Module.__init__(network)
+        shapes = [tuple(tensor.shape) for tensor in sites]
+        network._arrange(shapes, n_labels, place, False, sites[0].dtype, sites[0].device)
+        for segment, parameter in zip(network.segments, network.tensors, strict=True):
+            parameter.copy_(segment.stacked(sites))
+        if core is not None and network.core is not None:
+            network.core.copy_(core)
+        return network
+
+    def tensor_tree(self) -> TensorTree:
+        """Return the tensors in float64, detached, numbered as in :meth:`site_tensors`."""
+        tensors = [tensor.double() for tensor in self.site_tensors()]
+        opens = [~n for n in range(self.n_features)]
+        if self.core is not None:
+            opens.insert(self.label_site, ~self.n_features)
+        last = len(tensors) - 1
+        axes: list[tuple[int, ...]] = [(n - 1, name, n + 1) for n, name in enumerate(opens)]
+        tensors[0], axes[0] = tensors[0][0], axes[0][1:]
+        tensors[last], axes[last] = tensors[last][..., 0], axes[last][:-1]
+        return TensorTree(tuple(tensors), tuple(axes), self.n_features, float(self.log_factor))
+
+    @classmethod
+    def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
+        """Build a network from a chain numbered as in :meth:`site_tensors`."""
+        tensors = [tree.tensors[0][None], *tree.tensors[1:-1], tree.tensors[-1][..., None]]
+        labelled = arrangement["n_labels"] > 1
+        network = cls.from_site_tensors(tensors, arrangement["label_site"] if labelled else None)
+        network.log_factor.fill_(tree.log_scale)
+        return network
+
+    def arrangement(self) -> dict[str, Any]:
+        """Return shapes, labels and sharing, ready for JSON."""
+        return {
+            "site_shapes": [list(shape) for shape in self.site_shapes],
+            "n_labels": self.n_labels,
+            "label_site": self.label_site,
+            "uniform": self.uniform,
+        }
+
+    @classmethod
+    def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
+        """Build a network whose parameters are not set."""
+        network = cls.__new__(cls)
+        torch.nn.Module.__init__(network)
+        shapes = [tuple(shape) for shape in arrangement["site_shapes"]]
+        network._arrange(
+            shapes,
+            arrangement["n_labels"],
+            arrangement["label_site"],
+            arrangement["uniform"],
+            dtype,
+            None,
+        )
+        return network
+
+    def _spectra(self) -> dict[tuple[int, int], Tensor]:
+        tensors = [tensor.double() for tensor in self.site_tensors()]
+        return {(n, n + 1): values for n, values in enumerate(chain_spectra(tensors))}
+
+    def edge_of(self, partition: Partition) -> tuple[int, int]:
+        """Find the bond of a cut: its nodes without and with the label axis."""
+        n, block = self.n_features, partition.block
+        first = block if block[0] == 0 else partition.complement
+        left = first.size
+        if partition.n_features != n or not np.array_equal(first, np.arange(left)):
+            raise PartitionError(
+                f"{partition!r} is no cut of a chain of {n} features; it can be read where the "
+                f"first features are cut from the others, as at Partition(range(k), {n})"
+            )
+        if self.core is None:
+            return left - 1, left
+        label_left = 2 * left > n
+        if left < self.label_site if label_left else left > self.label_site:
+            raise PartitionError(
+                f"the labels belong to the larger side of {partition!r}, and the label axis after "
+                f"{self.label_site} of {n} features is on the other; put it into the middle with "
+                "label_site=None"
+            )
+        bond = left if label_left else left - 1
+        return (bond + 1, bond) if label_left else (bond, bond + 1)
+
+    @classmethod
+    def from_quimb(cls, network: Any) -> Self:
+        """Build a network from a quimb one that is a chain, such as a ``MatrixProductState``.
+
+        Its open indices are ``k0``, ``k1``, ... from left to right and, with labels, ``label``.
+        """
+        return cls.from_site_tensors(*chain_from_quimb(network))

@@ -1,0 +1,374 @@
+"""What every trainable tensor network can do as a state.
+
+A subclass knows its parameters and how samples run through them; here it becomes tensors on a
+tree, in float64 and without gradients, for spectra, norms, truncation, samples and files.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entangle.errors import DegenerateStateError, InputError
+from entangle.memory import require_memory
+from entangle.networks.canonical import bond_spectra, cut_spectrum, orthogonalized
+from entangle.networks.conversion import network_to_quimb
+from entangle.networks.drawing import draw_tree
+from entangle.networks.sampling import born_samples
+from entangle.networks.storage import read_network, write_network
+from entangle.networks.tensor_tree import LARGEST_LOG, TensorTree, times_exp
+from entangle.networks.truncation import truncated_tree
+from entangle.partition import CanonicalTree, Node, Partition
+from entangle.spectrum import CutSpectrum
+
+__all__ = ["NetworkState"]
+
+DENSE_ELEMENTS = 2**20
+
+
+class NetworkState(torch.nn.Module, ABC):
+    """Tensor network without loops over a number of features, with a label axis.
+
+    Attributes
+    ----------
+    n_features, local_dim, n_labels
+        Numbers of features, of components of a local vector, of labels (1: no label axis).
+    log_factor
+        Logarithm of a factor of the whole network that its tensors leave out, a buffer; 0
+        unless no double could hold the factor.
+    """
+
+    n_features: int
+    local_dim: int
+    n_labels: int
+    log_factor: Tensor
+
+    # -- what a network provides -----------------------------------------------------------
+
+    @abstractmethod
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract with a product of local vectors for each sample."""
+
+    @abstractmethod
+    def tensor_tree(self) -> TensorTree:
+        """Return the tensors in float64, detached, with what their axes join."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
+        """Build a network from tensors and the :meth:`arrangement` of another one."""
+
+    @abstractmethod
+    def arrangement(self) -> dict[str, Any]:
+        """Return all that is no parameter, ready for JSON."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
+        """Build a network whose parameters are not set."""
+
+    @abstractmethod
+    def edge_of(self, partition: Partition) -> tuple[int, int]:
+        """Find the bond of a cut: its nodes without and with the label axis.
+
+        Raises
+        ------
+        PartitionError
+            If no bond of the network is that cut.
+        """
+
+    # -- amplitudes ------------------------------------------------------------------------
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Contraction with local vectors, shape ``(batch, labels)``; overflows where it must.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors, shape ``(batch, features, local)``.
+        """
+        values, log_scale = self(vectors)
+        return values * log_scale.exp()[:, None]
+
+    def amplitudes(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements of the dense tensor at basis indices, as :meth:`forward` gives them.
+
+        Parameters
+        ----------
+        indices
+            Shape ``(batch, features)``, whole numbers below ``local_dim``.
+        """
+        return self(torch.nn.functional.one_hot(indices, self.local_dim))
+
+    def _checked(self, vectors: Tensor) -> Tensor:
+        """Local vectors in the type of the parameters."""
+        expected = (self.n_features, self.local_dim)
+        if vectors.ndim != 3 or tuple(vectors.shape[1:]) != expected:
+            raise InputError(
+                f"vectors have shape (batch, {expected[0]}, {expected[1]}), got "
+                f"{tuple(vectors.shape)}; an embedding such as Trigonometric() makes them from "
+                "values of shape (batch, features)"
+            )
+        return vectors.to(next(self.parameters()).dtype)
+
+    # -- spectra ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def schmidt_values(self, partition: Partition) -> Tensor:
+        """Schmidt values across a cut that is a bond of the network, descending, float64.
+
+        The label axis is with the larger side; where both are equal, with the side without
+        feature 0. The values are not normalised; without the factor common to all where no
+        double holds it.
+
+        Raises
+        ------
+        PartitionError
+            If no bond of the network is that cut.
+        """
+        return times_exp(*cut_spectrum(self.tensor_tree(), *self.edge_of(partition)))
+
+    def _spectra(self) -> dict[tuple[int, int], Tensor]:
+        """Schmidt values of unit norm for every bond, by its two nodes in ascending order."""
+        found, _ = bond_spectra(self.tensor_tree())
+        return {(min(edge), max(edge)): values for edge, values in found.items()}
+
+    @torch.no_grad()
+    def bond_schmidt_values(self) -> list[Tensor]:
+        """Schmidt values across every bond, from one sweep there and one back.
+
+        Returns
+        -------
+        list of Tensor
+            Descending, squares adding up to 1, float64. The bonds of a chain run from left to
+            right (one on either side of the label axis), those of a tree belong to the nodes
+            below them, in the order of ``node_tensors()`` without the root.
+        """
+        found = self._spectra()
+        return [found[edge] for edge in sorted(found, key=lambda edge: edge[1])]
+
+    @torch.no_grad()
+    def canonical_spectra(
+        self,
+        tree: CanonicalTree,
+        deepest: int,
+        tolerance: float,
+        executor: Executor | None = None,
+        max_memory: float | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+        route: str = "auto",
+    ) -> dict[Node, CutSpectrum]:
+        """Spectra of all canonical cuts down to a level, for ``entanglement_profile``.
+
+        They are exact whatever the tolerance; executor and memory limit are not needed.
+
+        Raises
+        ------
+        PartitionError
+            If one of the cuts is no bond of the network.
+        """
+        if route != "auto":
+            raise InputError(
+                f"route={route!r} is for data tensors; a {type(self).__name__} has exact Schmidt "
+                "values, so leave the route out"
+            )
+        nodes = [node for node in tree.nodes if node.level <= deepest]
+        edges = [self.edge_of(tree.partition(node)) for node in nodes]
+        spectra = self._spectra()
+        if math.isinf(self.log_norm):
+            raise DegenerateStateError("the network is zero; a zero tensor has no entropy")
+        found = {}
+        for node, edge in zip(nodes, edges, strict=True):
+            weights = spectra[min(edge), max(edge)].square().cpu().numpy()
+            rounding = weights.size * float(np.finfo(np.float64).eps)
+            found[node] = CutSpectrum(weights / weights.sum(), 0.0, rounding, float(weights.size))
+            advance(1)
+        return found
+
+    # -- norms -----------------------------------------------------------------------------
+
+    @property
+    @torch.no_grad()
+    def log_norm(self) -> float:
+        """Logarithm of the Frobenius norm over features and labels; minus infinity for zero."""
+        return orthogonalized(self.tensor_tree(), 0).log_scale
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm over features and labels; infinity or 0 beyond the range of a double."""
+        log = self.log_norm
+        return math.exp(log) if log < 709 else math.inf
+
+    @torch.no_grad()
+    def inner(self, other: Self) -> tuple[float, float]:
+        """Inner product with a network on the same tree, summed over features and labels.
+
+        Returns
+        -------
+        tuple
+            A value and the logarithm of its factor: the product is ``value * exp(log)``.
+
+        Raises
+        ------
+        InputError
+            If the networks' trees, local dimensions or labels differ.
+        """
+        mine, theirs = self.tensor_tree(), other.tensor_tree()
+        alike = (self.local_dim, self.n_labels) == (other.local_dim, other.n_labels)
+        if not alike or mine.axes != theirs.axes:
+            raise InputError(
+                "an inner product needs two networks on one tree with equal local dimension and "
+                f"labels, got {self!r} and {other!r}"
+            )
+        return mine.inner(theirs)
+
+    # -- other forms of the same state -----------------------------------------------------
+
+    def _rebuilt(self, tree: TensorTree, centre: int) -> Self:
+        """Network of a canonical tree, with the norm in the tensor at the centre."""
+        tensors, log = list(tree.tensors), tree.log_scale
+        if abs(log) < LARGEST_LOG:
+            tensors[centre] = times_exp(tensors[centre], log)
+        if abs(log) < LARGEST_LOG or log == -math.inf:
+            log = 0.0
+        return self.from_tensor_tree(tree.with_tensors(tensors, log), self.arrangement())
+
+    @torch.no_grad()
+    def canonicalize(self, centre: int | Partition = 0) -> Self:
+        """Return the same state with all tensors but one isometries toward that one.
+
+        Parameters
+        ----------
+        centre
+            Place of the tensor in ``node_tensors()`` or ``site_tensors()``; or a cut, for the
+            tensor at its bond on the side without the label axis.
+
+        Returns
+        -------
+        NetworkState
+            In float64, with own parameters for every node. The centre's norm is the network's.
+        """
+        node = self.edge_of(centre)[0] if isinstance(centre, Partition) else centre
+        tree = self.tensor_tree()
+        if not 0 <= node < len(tree.tensors):
+            raise InputError(
+                f"the tensors are numbered 0 to {len(tree.tensors) - 1}, got centre {node}"
+            )
+        return self._rebuilt(orthogonalized(tree, node), node)
+
+    @torch.no_grad()
+    def truncated(
+        self, bond_dim: int | None = None, error: float | None = None
+    ) -> tuple[Self, float]:
+        """Return a network with shorter bonds, and how far it is from this one.
+
+        Parameters
+        ----------
+        bond_dim
+            Longest bond allowed.
+        error
+            Relative error allowed; an even share of what is left of it goes to each bond. Where
+            both are given, ``bond_dim`` wins.
+
+        Returns
+        -------
+        tuple
+            Network in float64, canonical around its first tensor; and the distance of both
+            networks over the norm of this one (2-norm over features and labels), exact up to
+            rounding.
+
+        Raises
+        ------
+        InputError
+            If neither is given, or not in range.
+        """
+        if bond_dim is None and error is None:
+            raise InputError("give the longest bond, bond_dim, or an error, such as error=0.01")
+        if (bond_dim is not None and bond_dim < 1) or (error is not None and not 0 <= error < 1):
+            raise InputError(
+                f"bond_dim is at least 1 and error from 0 to 1, got {bond_dim} and {error}"
+            )
+        tree, made = truncated_tree(self.tensor_tree(), 0, bond_dim, error or 0.0)
+        return self._rebuilt(tree, 0), made
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw basis indices with probability amplitude squared over norm squared, exactly.
+
+        Returns
+        -------
+        tuple
+            Indices of the features, shape ``(samples, features)``, and of the label, shape
+            ``(samples,)``, int64.
+        """
+        if math.isinf(self.log_norm):
+            raise InputError("a network of norm 0 gives no probabilities; nothing to sample")
+        drawn = born_samples(self.tensor_tree(), 0, n_samples, generator)
+        return drawn[:, :-1], drawn[:, -1]
+
+    @torch.no_grad()
+    def to_dense(self) -> Tensor:
+        """All elements, shape ``(local,) * features``, then ``(labels,)`` if there are several.
+
+        Raises
+        ------
+        MemoryLimitError
+            If there are more than 2^20.
+        """
+        exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
+        require_memory(
+            8 * 2.0 ** min(exponent, 1000), "a dense tensor", 8 * DENSE_ELEMENTS,
+            "read single elements with amplitudes()",
+        )  # fmt: skip
+        elements, log = self.tensor_tree().dense()
+        shape = (self.local_dim,) * self.n_features
+        shape += (self.n_labels,) if self.n_labels > 1 else ()
+        return times_exp(elements.reshape(shape), log)
+
+    # -- files and other libraries ---------------------------------------------------------
+
+    @torch.no_grad()
+    def to_quimb(self) -> Any:
+        """Return a quimb ``TensorNetwork``: feature n has the index ``k{n}``, labels ``label``."""
+        return network_to_quimb(self.tensor_tree())
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write parameters and arrangement to one .npz file, without pickles.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``force`` is false.
+        """
+        return write_network(
+            path, type(self).__name__, self.arrangement(), self.state_dict(), force
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network that :meth:`save` wrote, bit by bit the same.
+
+        Raises
+        ------
+        InputError
+            If the file is not one, or of another kind of network.
+        """
+        arrangement, parameters = read_network(path, cls.__name__)
+        network = cls.from_arrangement(arrangement, parameters["tensors.0"].dtype)
+        network.load_state_dict(parameters)
+        return network
+
+    def draw(self, axes: Any) -> None:
+        """Draw tensors and bonds on matplotlib axes; wider lines are longer bonds."""
+        draw_tree(self.tensor_tree(), 0, axes)

@@ -1,0 +1,285 @@
+"""Tree tensor network over the canonical tree of a sequence or a grid.
+
+Its bonds are the canonical cuts, so the entropy of data across them says what bonds it needs:
+a state with entropy S across a cut has Schmidt rank at least exp(S) there. With one tensor a
+level it is a convolutional arithmetic circuit.
+
+Source: Shi, Duan, Vidal 2006, Phys. Rev. A 74, 022320; Cohen, Sharir, Shashua 2016,
+arXiv:1509.05009 (arithmetic circuits); Alexander et al. 2023, arXiv:2303.11249 (the cuts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entangle.axes import Shape
+from entangle.errors import InputError, PartitionError
+from entangle.networks.contraction import divided, node_product
+from entangle.networks.conversion import tree_from_quimb
+from entangle.networks.initialization import (
+    constant_vectors,
+    fill_leaf,
+    fill_node,
+    uninformed_vectors,
+)
+from entangle.networks.state import NetworkState
+from entangle.networks.tensor_tree import TensorTree
+from entangle.networks.tree_layout import Group, bond_shapes, groups_of, require_fit
+from entangle.partition import CanonicalTree, Partition
+
+__all__ = ["TreeTensorNetwork"]
+
+
+class TreeTensorNetwork(NetworkState):
+    """Tree tensor network: binary over a sequence, 2^P-ary over a grid with P axes.
+
+    Parameters
+    ----------
+    shape
+        Number of features of a sequence, or the axis lengths of a grid; vectors come in
+        row-major order.
+    local_dim
+        Length of a local vector.
+    bond_dim
+        Longest bond, or one for each level, that of the halves first. A bond is never longer
+        than what it can carry: the bonds below it multiplied, or the space outside its block.
+    n_labels
+        Length of the label axis, at the root. 1: a scalar.
+    shared
+        One tensor for all nodes of a level whose tensors have one shape.
+    generator
+        Source of the random first values. Default: torch's own.
+    dtype, device
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from entangle import TreeTensorNetwork
+    >>> network = TreeTensorNetwork((4, 4), bond_dim=3, n_labels=10)
+    >>> values, log_scale = network(torch.rand(5, 16, 2))
+    >>> values.shape, log_scale.shape
+    (torch.Size([5, 10]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        local_dim: int = 2,
+        bond_dim: int | Sequence[int] = 10,
+        n_labels: int = 1,
+        shared: bool = False,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        tree = CanonicalTree(shape)
+        several = isinstance(bond_dim, Sequence)
+        bonds = list(bond_dim) if several else [bond_dim] * tree.depth
+        if len(bonds) != tree.depth or min([*bonds, local_dim, n_labels]) < 1:
+            raise InputError(
+                f"bond_dim is a positive number or {tree.depth} of them, one a level, and "
+                f"local_dim and n_labels are positive; got {bond_dim}, {local_dim}, {n_labels}"
+            )
+        shapes = bond_shapes(tree, local_dim, bonds, n_labels)
+        self._arrange(tree, shapes, shared, dtype, device)
+        self.initialize(generator=generator)
+
+    def _arrange(
+        self,
+        tree: CanonicalTree,
+        shapes: Sequence[tuple[int, ...]],
+        shared: bool,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> None:
+        """Make the parameters, without values."""
+        require_fit(tree, shapes)
+        self.tree, self.shared = tree, shared
+        self.node_shapes = tuple(tuple(shape) for shape in shapes)
+        self.groups = groups_of(tree, shapes)
+        self.n_features, self.n_labels, self.local_dim = (
+            tree.n_features,
+            shapes[0][0],
+            shapes[-1][1],
+        )
+        self.tensors = torch.nn.ParameterList(
+            torch.empty(1 if shared else len(g.nodes), *g.shape, dtype=dtype, device=device)
+            for g in self.groups
+        )
+        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
+
+    def extra_repr(self) -> str:
+        """Shape, bonds and labels in short."""
+        longest = max(shape[0] for shape in self.node_shapes[1:])
+        return (
+            f"shape={self.tree.shape}, local_dim={self.local_dim}, bond_dim={longest}, "
+            f"n_labels={self.n_labels}, shared={self.shared}"
+        )
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        vectors: Tensor | None = None,
+        noise: float = 0.01,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Set first values that train at once, see :mod:`entangle.networks.initialization`.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors of some samples, shape ``(samples, features, local)``: the network's
+            values are then of order one on samples like these. Needed beyond some 100 features.
+        noise
+            Size of the products of two blocks' values, relative to the values themselves.
+        """
+        if vectors is None:
+            constants = uninformed_vectors(self.n_features, self.local_dim)
+        else:
+            constants = constant_vectors(self._checked(vectors), self.shared).cpu()
+        for group, parameter in zip(self.groups, self.tensors, strict=True):
+            random = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            if group.features is not None:
+                filled = fill_leaf(constants[group.features][: len(parameter)], random)
+            else:
+                filled = fill_node(random, noise, is_root=group.level == 0)
+            parameter.copy_(filled)
+        self.log_factor.zero_()
+        return self
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract the network with a product of local vectors for each sample.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors, shape ``(batch, features, local)``, of any length.
+
+        Returns
+        -------
+        tuple
+            Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
+            contraction is ``values * exp(log_scale)``. Its gradient is exact.
+        """
+        vectors = self._checked(vectors)
+        log_scale = self.log_factor.to(vectors.dtype).expand(len(vectors))
+        below: dict[int, Tensor] = {}
+        for level in range(self.tree.depth, -1, -1):
+            found: dict[int, list[Tensor]] = {}
+            for group, parameter in zip(self.groups, self.tensors, strict=True):
+                if group.level == level:
+                    x, logs = divided(self._group_product(group, parameter, vectors, below), 1)
+                    found.setdefault(group.shape[0], []).append(x)
+                    log_scale = log_scale + logs.sum(dim=1)
+            below = {bond: torch.cat(x, 1) if len(x) > 1 else x[0] for bond, x in found.items()}
+        return below[self.n_labels][:, 0], log_scale
+
+    def _group_product(
+        self, group: Group, parameter: Tensor, vectors: Tensor, below: dict[int, Tensor]
+    ) -> Tensor:
+        if group.features is not None:
+            children = [vectors[:, group.features.to(vectors.device)]]
+        else:
+            children = [below[bond][:, places] for bond, places in group.sources]
+        return node_product(children, parameter[0] if self.shared else parameter, self.shared)
+
+    # -- as a state ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def node_tensors(self) -> list[Tensor]:
+        """Copy all tensors, in the order of ``tree.root.walk()``, parents first.
+
+        The root has axes (labels, child bonds...), others (bond, child bonds...), leaves
+        (bond, local). The factor ``exp(log_factor)`` is not in them.
+        """
+        found: list[Tensor] = [torch.empty(0)] * len(self.node_shapes)
+        for group, parameter in zip(self.groups, self.tensors, strict=True):
+            stacked = parameter.detach().expand(len(group.nodes), *group.shape)
+            for node, tensor in zip(group.nodes, stacked, strict=True):
+                found[node] = tensor.clone()
+        return found
+
+    @classmethod
+    @torch.no_grad()
+    def from_node_tensors(cls, shape: Shape, tensors: Sequence[Tensor]) -> Self:
+        """Build a network from its tensors, in the order and with the axes of `node_tensors`.
+
+        Raises
+        ------
+        InputError
+            If their number or their bonds do not fit the tree.
+        """
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        network = cls.__new__(cls)
+        torch.nn.Module.__init__(network)
+        network._arrange(CanonicalTree(shape), shapes, False, tensors[0].dtype, tensors[0].device)
+        for group, parameter in zip(network.groups, network.tensors, strict=True):
+            parameter.copy_(torch.stack([tensors[node] for node in group.nodes]))
+        return network
+
+    def tensor_tree(self) -> TensorTree:
+        """Return the tensors in float64, detached, numbered as in :meth:`node_tensors`."""
+        walk = list(self.tree.root.walk())
+        number = {node: place for place, node in enumerate(walk)}
+        parents = {child: number[node] for node in walk for child in node.children}
+        axes = []
+        for node in walk:
+            above = parents.get(node, ~self.n_features)
+            below = [number[child] for child in node.children]
+            axes.append((above, *(below or [~int(self.tree.order[node.start])])))
+        tensors = tuple(tensor.double() for tensor in self.node_tensors())
+        return TensorTree(tensors, tuple(axes), self.n_features, float(self.log_factor))
+
+    @classmethod
+    def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
+        """Build a network from a tree numbered as in :meth:`node_tensors`."""
+        network = cls.from_node_tensors(tuple(arrangement["shape"]), tree.tensors)
+        network.log_factor.fill_(tree.log_scale)
+        return network
+
+    def arrangement(self) -> dict[str, Any]:
+        """Return shape, tensor shapes and sharing, ready for JSON."""
+        shapes = [list(shape) for shape in self.node_shapes]
+        return {"shape": list(self.tree.shape), "node_shapes": shapes, "shared": self.shared}
+
+    @classmethod
+    def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
+        """Build a network whose parameters are not set."""
+        network = cls.__new__(cls)
+        torch.nn.Module.__init__(network)
+        shapes = [tuple(shape) for shape in arrangement["node_shapes"]]
+        tree = CanonicalTree(tuple(arrangement["shape"]))
+        network._arrange(tree, shapes, arrangement["shared"], dtype, None)
+        return network
+
+    def edge_of(self, partition: Partition) -> tuple[int, int]:
+        """Find the bond of a cut: the node below it and the one above."""
+        walk = list(self.tree.root.walk())
+        if partition.n_features == self.n_features:
+            sides = sorted((partition.block, partition.complement), key=lambda b: (b.size, b[0]))
+            for block in sides[: 1 if self.n_labels > 1 else 2]:
+                places = np.sort(np.argsort(self.tree.order)[block])
+                run = (int(places[0]), int(places[-1]) + 1)
+                for number, node in enumerate(walk):
+                    if node.level and (node.start, node.stop) == run and node.size == block.size:
+                        parent = next(p for p, above in enumerate(walk) if node in above.children)
+                        return number, parent
+        raise PartitionError(
+            f"{partition!r} is no cut of a tree of shape {self.tree.shape}; it can be read "
+            f"at canonical_partitions({self.tree.shape}) only"
+        )
+
+    @classmethod
+    def from_quimb(cls, network: Any, shape: Shape) -> Self:
+        """Build a network from a quimb one that is the canonical tree of a shape.
+
+        Its open indices are ``k0``, ``k1``, ... and, with labels, ``label`` at the root.
+        """
+        return cls.from_node_tensors(shape, tree_from_quimb(network, CanonicalTree(shape)))
