@@ -56,10 +56,10 @@ def constant_vectors(vectors: Tensor, together: bool) -> Tensor:
     return found.expand(vectors.shape[1], -1)
 
 
-def fill_chain(tensors: Tensor, constants: Tensor, noise: Tensor) -> Tensor:
+def fill_chain(constants: Tensor, noise: Tensor) -> Tensor:
     """Identities times constant vectors, plus noise: sites ``(..., in, local, out)``."""
-    identity = torch.eye(tensors.shape[-3], tensors.shape[-1], dtype=torch.float64)
-    return identity.to(tensors.device)[:, None, :] * constants[..., None, :, None] + noise
+    identity = torch.eye(noise.shape[-3], noise.shape[-1], dtype=torch.float64)
+    return identity[:, None, :] * constants[..., None, :, None] + noise
 
 
 def fill_leaf(constants: Tensor, random: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from entangle.errors import InputError, PartitionError
 from entangle.networks.canonical import chain_spectra
 from entangle.networks.chain_layout import chain_shapes, require_chain, segments_of
-from entangle.networks.contraction import chain_product
+from entangle.networks.contraction import chain_product, divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import constant_vectors, fill_chain, uninformed_vectors
 from entangle.networks.state import NetworkState
@@ -116,6 +116,9 @@ class MatrixProductState(NetworkState):
         left = shapes[label_site - 1][2] if label_site else end
         right = shapes[label_site][0] if label_site < len(shapes) else end
         self.core = empty(left, n_labels, right) if n_labels > 1 else None
+        for number, segment in enumerate(self.segments):
+            places = segment.features.to(device or "cpu")
+            self.register_buffer(f"features_{number}", places, persistent=False)
         self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
 
     def extra_repr(self) -> str:
@@ -153,8 +156,8 @@ class MatrixProductState(NetworkState):
 
         places = [torch.tensor([[0]])] if self.uniform else [s.features for s in self.segments]
         for parameter, features in zip(self.tensors, places, strict=True):
-            shape = parameter if not self.uniform else parameter[None, None]
-            filled = fill_chain(shape, constants[features], random(shape))
+            sites = parameter[None, None] if self.uniform else parameter
+            filled = fill_chain(constants[features], random(sites))
             parameter.copy_(filled.reshape(parameter.shape))
         if self.uniform:
             self.ends.copy_(torch.eye(1, self.ends.shape[1]) + random(self.ends))
@@ -198,17 +201,21 @@ class MatrixProductState(NetworkState):
             x = [vectors.new_ones(batch, 1), vectors.new_ones(batch, 1)]
         log_scale = self.log_factor.to(vectors.dtype).expand(batch)
         pairwise = vectors.device.type != "cpu"
-        for segment, tensors in zip(self.segments, self._segment_tensors(), strict=True):
-            here = vectors[:, segment.features.to(vectors.device)].permute(1, 2, 0, 3)
+        for number, tensors in enumerate(self._segment_tensors()):
+            segment, places = self.segments[number], getattr(self, f"features_{number}")
+            here = vectors[:, places].permute(1, 2, 0, 3)
             start = torch.stack([x[side] for side in segment.sides])
             ends, logs = chain_product(start, tensors, here, pairwise)
             for side, end in zip(segment.sides, ends, strict=True):
                 x[side] = end
             log_scale = log_scale + logs.sum(dim=0)
         if self.core is None:
-            return (x[0] * x[1]).sum(dim=1, keepdim=True), log_scale
-        left = contracted(x[0], self.core, [1], [0])
-        return torch.einsum("blr,br->bl", left, x[1]), log_scale
+            values = (x[0] * x[1]).sum(dim=1, keepdim=True)
+        else:
+            left = contracted(x[0], self.core, [1], [0])
+            values = torch.einsum("blr,br->bl", left, x[1])
+        values, logs = divided(values, 1)
+        return values, log_scale + logs
 
     # -- as a state ------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from entangle.networks.initialization import (
 )
 from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree
-from entangle.networks.tree_layout import Group, bond_shapes, groups_of, require_fit
+from entangle.networks.tree_layout import bond_shapes, edges_of, groups_of, require_fit
 from entangle.partition import CanonicalTree, Partition
 
 __all__ = ["TreeTensorNetwork"]
@@ -104,6 +104,7 @@ class TreeTensorNetwork(NetworkState):
         self.tree, self.shared = tree, shared
         self.node_shapes = tuple(tuple(shape) for shape in shapes)
         self.groups = groups_of(tree, shapes)
+        self._places, self._edges = np.argsort(tree.order), edges_of(tree)
         self.n_features, self.n_labels, self.local_dim = (
             tree.n_features,
             shapes[0][0],
@@ -113,6 +114,10 @@ class TreeTensorNetwork(NetworkState):
             torch.empty(1 if shared else len(g.nodes), *g.shape, dtype=dtype, device=device)
             for g in self.groups
         )
+        for number, group in enumerate(self.groups):
+            if group.features is not None:
+                places = group.features.to(device or "cpu")
+                self.register_buffer(f"features_{number}", places, persistent=False)
         self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
 
     def extra_repr(self) -> str:
@@ -173,22 +178,21 @@ class TreeTensorNetwork(NetworkState):
         below: dict[int, Tensor] = {}
         for level in range(self.tree.depth, -1, -1):
             found: dict[int, list[Tensor]] = {}
-            for group, parameter in zip(self.groups, self.tensors, strict=True):
+            for number, group in enumerate(self.groups):
                 if group.level == level:
-                    x, logs = divided(self._group_product(group, parameter, vectors, below), 1)
+                    x, logs = divided(self._group_product(number, vectors, below), 1)
                     found.setdefault(group.shape[0], []).append(x)
                     log_scale = log_scale + logs.sum(dim=1)
             below = {bond: torch.cat(x, 1) if len(x) > 1 else x[0] for bond, x in found.items()}
         return below[self.n_labels][:, 0], log_scale
 
-    def _group_product(
-        self, group: Group, parameter: Tensor, vectors: Tensor, below: dict[int, Tensor]
-    ) -> Tensor:
+    def _group_product(self, number: int, vectors: Tensor, below: dict[int, Tensor]) -> Tensor:
+        group, tensors = self.groups[number], self.tensors[number]
         if group.features is not None:
-            children = [vectors[:, group.features.to(vectors.device)]]
+            children = [vectors[:, getattr(self, f"features_{number}")]]
         else:
             children = [below[bond][:, places] for bond, places in group.sources]
-        return node_product(children, parameter[0] if self.shared else parameter, self.shared)
+        return node_product(children, tensors[0] if self.shared else tensors, self.shared)
 
     # -- as a state ------------------------------------------------------------------------
 
@@ -261,16 +265,13 @@ class TreeTensorNetwork(NetworkState):
 
     def edge_of(self, partition: Partition) -> tuple[int, int]:
         """Find the bond of a cut: the node below it and the one above."""
-        walk = list(self.tree.root.walk())
         if partition.n_features == self.n_features:
             sides = sorted((partition.block, partition.complement), key=lambda b: (b.size, b[0]))
             for block in sides[: 1 if self.n_labels > 1 else 2]:
-                places = np.sort(np.argsort(self.tree.order)[block])
-                run = (int(places[0]), int(places[-1]) + 1)
-                for number, node in enumerate(walk):
-                    if node.level and (node.start, node.stop) == run and node.size == block.size:
-                        parent = next(p for p, above in enumerate(walk) if node in above.children)
-                        return number, parent
+                places = self._places[block]
+                run = (int(places.min()), int(places.max()) + 1)
+                if run in self._edges and run[1] - run[0] == block.size:
+                    return self._edges[run]
         raise PartitionError(
             f"{partition!r} is no cut of a tree of shape {self.tree.shape}; it can be read "
             f"at canonical_partitions({self.tree.shape}) only"

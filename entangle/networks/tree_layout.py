@@ -17,10 +17,10 @@ from torch import Tensor
 from entangle.errors import InputError
 from entangle.partition import CanonicalTree, Node
 
-__all__ = ["Group", "bond_shapes", "groups_of", "require_fit"]
+__all__ = ["Group", "bond_shapes", "edges_of", "groups_of", "require_fit"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Nodes of one level whose tensors have one shape.
 
@@ -70,6 +70,17 @@ def bond_shapes(
     return [
         (bonds[node], *([bonds[child] for child in node.children] or [local_dim])) for node in walk
     ]
+
+
+def edges_of(tree: CanonicalTree) -> dict[tuple[int, int], tuple[int, int]]:
+    """Numbers of a node and its parent in a walk from the root, by the run of the node."""
+    walk = list(tree.root.walk())
+    number = {node: place for place, node in enumerate(walk)}
+    return {
+        (child.start, child.stop): (number[child], number[node])
+        for node in walk
+        for child in node.children
+    }
 
 
 def groups_of(tree: CanonicalTree, shapes: Sequence[tuple[int, ...]]) -> list[Group]:

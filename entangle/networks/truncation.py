@@ -62,7 +62,7 @@ def truncated_tree(
     norm = float(tensors[root].norm())
     log = -math.inf if norm == 0 else canonical.log_scale + math.log(norm)
     tensors[root] = tensors[root] / norm if norm else tensors[root]
-    return tree.with_tensors(tensors, log), math.sqrt(spent)
+    return tree.with_tensors(tensors, log), min(1.0, math.sqrt(spent))
 
 
 def _push(tree: TensorTree, tensors: list[Tensor], node: int, other: int) -> None:

@@ -1,0 +1,399 @@
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import opt_einsum
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch.nn.functional import cross_entropy
+
+from entangle import MatrixProductState, TreeTensorNetwork
+from entangle.embedding import Trigonometric
+from entangle.errors import InputError
+from entangle.networks.contraction import chain_product, node_equation, node_path
+from entangle.networks.initialization import constant_vectors, uninformed_vectors
+from entangle.partition import CanonicalTree
+
+SHAPES = [2, 3, 5, 8, (2, 4), (3, 3), (2, 2, 2), (1, 6)]
+TREES = [
+    {"shape": shape, "n_labels": labels, "shared": shared}
+    for shape in SHAPES
+    for labels in (1, 3)
+    for shared in (False, True)
+]
+CHAINS = [
+    {"n_features": n, "n_labels": labels, "uniform": uniform, "label_site": site}
+    for n in (2, 3, 5, 8)
+    for labels in (1, 3)
+    for uniform in (False, True)
+    for site in (None, 0, 1, n)
+]
+
+
+def build(options, bond_dim=4, dtype=torch.float64, seed=0, device=None):
+    kind = TreeTensorNetwork if "shape" in options else MatrixProductState
+    network = kind(bond_dim=bond_dim, dtype=dtype, device=device, **options)
+    return randomized(network, seed)
+
+
+def randomized(network, seed=0, size=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            random = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(size * random)
+    return network
+
+
+def dense_of(network):
+    """Dense tensor from the public tensors alone, labels last; plain numpy."""
+    if isinstance(network, TreeTensorNetwork):
+        tensors = iter([t.double().cpu().numpy() for t in network.node_tensors()])
+        tree = network.tree
+        dense = np.moveaxis(_dense_node(tree.root, tensors), 0, -1)
+        return dense.transpose(*np.argsort(tree.order), dense.ndim - 1)
+    dense = np.ones((1, 1))
+    for tensor in network.site_tensors():
+        dense = np.tensordot(dense, tensor.double().cpu().numpy(), 1)
+    dense = dense[0, ..., 0]
+    if network.n_labels > 1:
+        return np.moveaxis(dense, network.label_site, -1)
+    return dense[..., None]
+
+
+def _dense_node(node, tensors):
+    tensor = next(tensors)
+    for child in node.children:
+        tensor = np.tensordot(tensor, _dense_node(child, tensors), ([1], [0]))
+    return tensor
+
+
+def amplitude(dense, vectors):
+    for vector in vectors:
+        dense = np.tensordot(vector, dense, 1)
+    return dense
+
+
+@pytest.mark.parametrize("options", TREES + CHAINS, ids=str)
+def test_forward_is_the_dense_contraction(options, device):
+    network = build(options, device=device)
+    n = network.n_features
+    vectors = torch.randn(4, n, 2, generator=torch.Generator().manual_seed(1)).double()
+    values, log_scale = network(vectors.to(device))
+    assert values.shape == (4, network.n_labels)
+    assert log_scale.shape == (4,)
+    dense = dense_of(network)
+    expected = np.stack([amplitude(dense, sample) for sample in vectors.numpy()])
+    found = (values * log_scale.exp()[:, None]).detach().cpu()
+    assert_allclose(found, expected, atol=1e-12 * np.abs(expected).max())
+    assert_allclose(network.logits(vectors.to(device)).detach().cpu(), found)
+
+
+def test_a_grid_of_uneven_sides_is_contracted_in_row_major_order():
+    network = build({"shape": (3, 5), "n_labels": 2}, bond_dim=3)
+    indices = torch.randint(2, (6, 15), generator=torch.Generator().manual_seed(0))
+    values, log_scale = network.amplitudes(indices)
+    dense = dense_of(network)
+    expected = [dense[tuple(row)] for row in indices.tolist()]
+    assert_allclose((values * log_scale.exp()[:, None]).detach(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shape": 5, "n_labels": 2},
+        {"shape": (2, 3), "shared": True},
+        {"n_features": 5, "n_labels": 2},
+        {"n_features": 6, "uniform": True, "n_labels": 2, "label_site": 2},
+    ],
+    ids=str,
+)
+def test_gradients_are_exact(options):
+    network = build(options, bond_dim=3)
+    names = [name for name, _ in network.named_parameters()]
+    vectors = torch.rand(2, network.n_features, 2).double().mul(30).requires_grad_()
+
+    def contract(vectors, *parameters):
+        given = dict(zip(names, parameters, strict=True))
+        values, log_scale = torch.func.functional_call(network, given, (vectors,))
+        return values * (log_scale - 15).exp()[:, None], values.abs().log() + log_scale[:, None]
+
+    parameters = [p.detach().clone().requires_grad_() for p in network.parameters()]
+    assert torch.autograd.gradcheck(contract, (vectors, *parameters))
+
+
+@pytest.mark.parametrize("n_sites", [1, 2, 5, 8, 13])
+def test_matrices_in_pairs_and_vectors_site_by_site_agree(n_sites, device):
+    generator = torch.Generator().manual_seed(n_sites)
+    tensors = torch.randn(2, n_sites, 3, 2, 3, generator=generator).double().to(device)
+    vectors = torch.randn(2, n_sites, 4, 2, generator=generator).double().to(device)
+    x = torch.randn(2, 4, 3, generator=generator).double().to(device)
+    found = []
+    for pairwise in (False, True):
+        leaf = tensors.clone().requires_grad_()
+        ends, logs = chain_product(x, leaf, vectors, pairwise)
+        (ends * logs.exp()[..., None]).sum().backward()
+        found.append(((ends * logs.exp()[..., None]).detach().cpu(), leaf.grad.cpu()))
+    assert_allclose(found[0][0], found[1][0], rtol=1e-9, atol=1e-12)
+    assert_allclose(found[0][1], found[1][1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_features": 4096, "n_labels": 3},
+        {"n_features": 4096, "uniform": True},
+        {"shape": 4096, "n_labels": 3},
+        {"shape": (64, 64)},
+    ],
+    ids=str,
+)
+def test_thousands_of_sites_neither_overflow_nor_vanish(options, size, device):
+    network = build(options, bond_dim=3, dtype=torch.float32, device=device)
+    randomized(network, size=size)
+    vectors = torch.rand(3, 4096, 2, generator=torch.Generator().manual_seed(0)).to(device)
+    values, log_scale = network(vectors)
+    (values.abs().log().sum() + log_scale.sum()).backward()
+    largest = values.abs().amax(dim=1)
+    assert bool((torch.isfinite(log_scale) & (largest <= 1) & (largest > 0.9)).all())
+    for parameter in network.parameters():
+        assert bool(torch.isfinite(parameter.grad).all())
+    twice, twice_log = network(2 * vectors)
+    assert_allclose(
+        (twice.log() - values.log() + (twice_log - log_scale)[:, None]).detach().cpu().nanmean(),
+        4096 * math.log(2),
+        rtol=1e-3,
+    )
+
+
+def test_a_zero_tensor_gives_zero():
+    network = build({"shape": 4})
+    values, log_scale = network(torch.zeros(2, 4, 2))
+    assert bool((values == 0).all())
+    assert bool(torch.isfinite(log_scale).all())
+
+
+@pytest.mark.parametrize("n_children", [1, 2, 4, 8])
+@pytest.mark.parametrize("shared", [False, True])
+def test_intermediates_stay_small_at_batch_256(n_children, shared):
+    batch, nodes, bond = 256, 16, 10 if n_children < 8 else 4
+    equation, path = node_equation(n_children, shared), node_path(n_children)
+    shapes = [(batch, nodes, bond)] * n_children
+    shapes += [(() if shared else (nodes,)) + (bond,) * (n_children + 1)]
+    _, info = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize=list(path))
+    assert info.largest_intermediate <= batch * nodes * bond ** (1 + n_children // 2)
+
+
+def test_networks_are_contracted_along_these_paths(monkeypatch):
+    seen = []
+    compile_expression = opt_einsum.contract_expression
+
+    def spy(equation, *shapes, optimize):
+        _, info = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize=optimize)
+        seen.append(info.largest_intermediate)
+        return compile_expression(equation, *shapes, optimize=optimize)
+
+    monkeypatch.setattr("entangle.networks.contraction.opt_einsum.contract_expression", spy)
+    with torch.no_grad():
+        TreeTensorNetwork((8, 8), n_labels=7)(torch.rand(251, 64, 2))
+    assert seen
+    assert max(seen) <= 251 * 16 * 10**3
+
+
+# -- parameters --------------------------------------------------------------------------------
+
+
+def test_bonds_carry_no_more_than_their_block_and_the_rest():
+    network = TreeTensorNetwork(6, bond_dim=50, n_labels=2)
+    shapes = {}
+    for node, tensor in zip(network.tree.root.walk(), network.node_tensors(), strict=True):
+        shapes.setdefault((node.level, node.size), tuple(tensor.shape))
+    assert shapes[0, 6] == (2, 8, 8)
+    assert shapes[1, 3] == (8, 4, 2)
+    assert shapes[2, 2] == (4, 2, 2)
+    assert shapes[3, 1] == (2, 2)
+    three = TreeTensorNetwork((2, 2), local_dim=3, bond_dim=50)
+    assert {tuple(t.shape) for t in three.node_tensors()} == {(1, 3, 3, 3, 3), (3, 3)}
+    chain = MatrixProductState(6, bond_dim=6, n_labels=3, label_site=5)
+    assert [t.shape[0] for t in chain.site_tensors()] == [1, 2, 4, 6, 6, 6, 2]
+
+
+def test_every_level_can_have_its_bond():
+    network = TreeTensorNetwork(16, bond_dim=(7, 5, 3, 2))
+    bonds = {}
+    for node, tensor in zip(network.tree.root.walk(), network.node_tensors(), strict=True):
+        bonds.setdefault(node.level, set()).add(tensor.shape[0])
+    assert bonds == {0: {1}, 1: {7}, 2: {5}, 3: {3}, 4: {2}}
+    with pytest.raises(InputError, match="4 of them"):
+        TreeTensorNetwork(16, bond_dim=(7, 5))
+
+
+def test_shared_trees_share_parameters_and_gradients():
+    shared = build({"shape": (4, 4), "n_labels": 2, "shared": True}, bond_dim=3)
+    assert [tuple(p.shape) for p in shared.parameters()] == [
+        (1, 2, 2),
+        (1, 3, 2, 2, 2, 2),
+        (1, 2, 3, 3, 3, 3),
+    ]
+    free = TreeTensorNetwork.from_node_tensors((4, 4), shared.node_tensors())
+    vectors = torch.rand(3, 16, 2).double()
+    for network in (shared, free):
+        network.logits(vectors).square().sum().backward()
+    for one, many in zip(shared.parameters(), free.parameters(), strict=True):
+        assert_allclose(one.grad, many.grad.sum(dim=0, keepdim=True), rtol=1e-10)
+
+
+def test_uniform_chains_share_one_tensor_and_its_gradient():
+    network = build({"n_features": 9, "uniform": True, "n_labels": 2}, bond_dim=3)
+    assert [tuple(p.shape) for p in network.parameters()] == [(2, 3), (3, 2, 3), (3, 2, 3)]
+    vectors = torch.rand(3, 9, 2).double()
+    network.logits(vectors).square().sum().backward()
+    free = MatrixProductState.from_site_tensors(network.site_tensors(), label_site=4)
+    free.logits(vectors).square().sum().backward()
+    gradient = torch.zeros(3, 2, 3).double()
+    for segment, parameter in zip(free.segments, free.tensors, strict=True):
+        for side, rows in zip(segment.sides, parameter.grad, strict=True):
+            for row in rows:
+                site = row.permute(2, 1, 0) if side else row
+                if site.shape[0] == 1:
+                    site = network.ends[0].detach()[:, None, None] * site
+                if site.shape[2] == 1:
+                    site = site * network.ends[1].detach()
+                gradient += site
+    (tensor,) = network.tensors
+    assert_allclose(tensor.grad, gradient, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", TREES + CHAINS, ids=str)
+def test_networks_are_rebuilt_from_their_tensors(options):
+    network = build(options)
+    if isinstance(network, TreeTensorNetwork):
+        again = TreeTensorNetwork.from_node_tensors(options["shape"], network.node_tensors())
+    else:
+        place = network.label_site if network.n_labels > 1 else None
+        again = MatrixProductState.from_site_tensors(network.site_tensors(), place)
+    assert_allclose(again.to_dense(), network.to_dense(), rtol=1e-13)
+
+
+def test_chains_of_any_bonds_can_be_built():
+    generator = torch.Generator().manual_seed(0)
+    bonds = [1, 3, 2, 2, 5, 2, 2, 4, 1]
+    tensors = [
+        torch.randn(a, 2, b, generator=generator).double() for a, b in itertools.pairwise(bonds)
+    ]
+    network = MatrixProductState.from_site_tensors(tensors)
+    for given, found in zip(tensors, network.site_tensors(), strict=True):
+        assert torch.equal(given, found)
+    vectors = torch.rand(2, 8, 2).double()
+    expected = [amplitude(dense_of(network), sample) for sample in vectors.numpy()]
+    assert_allclose(network.logits(vectors).detach(), expected, rtol=1e-10)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(InputError, match=r"\(batch, 4, 2\), got \(3, 5, 2\)"):
+        TreeTensorNetwork(4)(torch.rand(3, 5, 2))
+    with pytest.raises(InputError, match="label_site from 0"):
+        MatrixProductState(4, label_site=5)
+    with pytest.raises(InputError, match="bonds that agree"):
+        MatrixProductState.from_site_tensors([torch.rand(1, 2, 3), torch.rand(2, 2, 1)])
+    with pytest.raises(InputError, match="7 nodes, got 2"):
+        TreeTensorNetwork.from_node_tensors(4, [torch.rand(1, 2, 2), torch.rand(2, 2)])
+    tensors = TreeTensorNetwork(4).node_tensors()
+    tensors[0] = torch.rand(1, 3, 4)
+    with pytest.raises(InputError, match=r"needs the axes \(bond, 4, 4\), got \(1, 3, 4\)"):
+        TreeTensorNetwork.from_node_tensors(4, tensors)
+
+
+def test_parameters_are_where_and_of_the_type_they_shall_be(device):
+    for network in (
+        TreeTensorNetwork((3, 3), n_labels=2, dtype=torch.float64, device=device),
+        MatrixProductState(5, n_labels=2, dtype=torch.float64, device=device),
+    ):
+        kinds = {(p.dtype, p.device.type) for p in network.parameters()}
+        assert kinds == {(torch.float64, device.type)}
+        moved = network.to(device="cpu", dtype=torch.float32)
+        vectors = torch.rand(2, network.n_features, 2).double()
+        assert moved.logits(vectors).dtype == torch.float32
+
+
+# -- first values ------------------------------------------------------------------------------
+
+
+def test_equal_generators_give_equal_networks():
+    for kind, size in ((TreeTensorNetwork, (4, 4)), (MatrixProductState, 16)):
+        one, two = (kind(size, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("local_dim", [2, 3, 6])
+def test_uninformed_vectors_make_positive_directions_one_on_average(local_dim):
+    vectors = torch.randn(200_000, local_dim, generator=torch.Generator().manual_seed(0)).double()
+    vectors = vectors.abs() / vectors.norm(dim=1, keepdim=True)
+    mean = (vectors @ uninformed_vectors(1, local_dim)[0]).mean()
+    assert_allclose(mean, 1, rtol=2e-3)
+
+
+def test_constant_vectors_are_one_on_what_does_not_vary():
+    X = torch.rand(50, 4, generator=torch.Generator().manual_seed(0)).double()
+    X[:, 1] = 0.3
+    vectors = Trigonometric(0.5)(X)
+    response = (vectors * constant_vectors(vectors, together=False)).sum(dim=2)
+    assert_allclose(response[:, 1], 1, rtol=1e-12)
+    assert_allclose(response.log().mean(dim=0), 0, atol=1e-12)
+    together = constant_vectors(vectors, together=True)
+    assert torch.equal(together[0], together[3])
+
+
+@pytest.mark.parametrize("options", [{"shape": (28, 28)}, {"shape": 784}, {"n_features": 784}])
+def test_values_are_of_order_one_on_samples_like_those_of_the_start(options):
+    X = torch.rand(100, 784, generator=torch.Generator().manual_seed(0)) ** 3
+    vectors = Trigonometric(0.5)(X)
+    network = build({**options, "n_labels": 10}, bond_dim=6, dtype=torch.float32)
+    network.initialize(vectors[:50], generator=torch.Generator().manual_seed(1))
+    logits = network.logits(vectors[50:]).detach()
+    spread = float(logits.square().mean().sqrt())
+    assert 1e-3 < spread < 1e2
+
+
+@pytest.mark.parametrize("options", [{"n_features": 64}, {"shape": 64}, {"shape": (8, 8)}])
+def test_digits_are_learnt_at_once(options):
+    """Logistic regression reaches .96 to .97 on such splits."""
+    X, y = load_digits(return_X_y=True)
+    parts = train_test_split(X / 16, y, test_size=450, random_state=0, stratify=y)
+    train, test = (Trigonometric(0.5)(torch.tensor(part)).float() for part in parts[:2])
+    labels, expected = (torch.tensor(part) for part in parts[2:])
+    generator = torch.Generator().manual_seed(0)
+    kind = TreeTensorNetwork if "shape" in options else MatrixProductState
+    network = kind(n_labels=10, generator=generator, **options)
+    network.initialize(train, generator=generator)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for _ in range(20):
+        for rows in torch.randperm(len(train), generator=generator).split(64):
+            optimizer.zero_grad()
+            cross_entropy(network.logits(train[rows]), labels[rows]).backward()
+            optimizer.step()
+    accuracy = (network.logits(test).argmax(dim=1) == expected).float().mean()
+    assert float(accuracy) >= 0.95
+
+
+def test_networks_load_neither_quimb_nor_matplotlib():
+    code = (
+        "import sys, entangle.networks; from entangle import TreeTensorNetwork, networks; "
+        "print([m for m in ['quimb', 'matplotlib'] if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_walk_gives_the_order_of_the_tensors():
+    network = TreeTensorNetwork((3, 2), bond_dim=3)
+    walk = list(CanonicalTree((3, 2)).root.walk())
+    for node, tensor in zip(walk, network.node_tensors(), strict=True):
+        assert tensor.ndim == (1 + len(node.children) if node.children else 2)
