@@ -51,11 +51,15 @@ _HOME = {
     "surrogate_entanglement": "surrogate",
 }
 
+_MODULES = ["networks"]
+
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"entangle.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'entangle' has no attribute {name!r}")
     return getattr(importlib.import_module(f"entangle.{_HOME[name]}"), name)

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError
 from entangle.networks.canonical import chain_spectra
-from entangle.networks.chain_layout import chain_shapes, require_chain, segments_of
+from entangle.networks.chain_layout import bond_of_cut, chain_shapes, require_chain, segments_of
 from entangle.networks.contraction import chain_product, divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import constant_vectors, fill_chain, uninformed_vectors
@@ -322,25 +321,8 @@ class MatrixProductState(NetworkState):
 
     def edge_of(self, partition: Partition) -> tuple[int, int]:
         """Find the bond of a cut: its nodes without and with the label axis."""
-        n, block = self.n_features, partition.block
-        first = block if block[0] == 0 else partition.complement
-        left = first.size
-        if partition.n_features != n or not np.array_equal(first, np.arange(left)):
-            raise PartitionError(
-                f"{partition!r} is no cut of a chain of {n} features; it can be read where the "
-                f"first features are cut from the others, as at Partition(range(k), {n})"
-            )
-        if self.core is None:
-            return left - 1, left
-        label_left = 2 * left > n
-        if left < self.label_site if label_left else left > self.label_site:
-            raise PartitionError(
-                f"the labels belong to the larger side of {partition!r}, and the label axis after "
-                f"{self.label_site} of {n} features is on the other; put it into the middle with "
-                "label_site=None"
-            )
-        bond = left if label_left else left - 1
-        return (bond + 1, bond) if label_left else (bond, bond + 1)
+        site = None if self.core is None else self.label_site
+        return bond_of_cut(partition, self.n_features, site)
 
     @classmethod
     def from_quimb(cls, network: Any) -> Self:

@@ -1,0 +1,160 @@
+"""What every trainable network is before it is looked at as a state.
+
+A subclass knows its parameters and how samples run through them. From its tensors on a tree and
+what else is needed to arrange them come dense tensors, files, other libraries' networks and
+pictures.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from entangle.errors import InputError
+from entangle.memory import require_memory
+from entangle.networks.conversion import network_to_quimb
+from entangle.networks.drawing import draw_tree
+from entangle.networks.storage import read_network, write_network
+from entangle.networks.tensor_tree import TensorTree, times_exp
+
+__all__ = ["TensorNetwork"]
+
+DENSE_ELEMENTS = 2**20
+
+
+class TensorNetwork(torch.nn.Module, ABC):
+    """Tensor network without loops over a number of features, with a label axis.
+
+    Attributes
+    ----------
+    n_features, local_dim, n_labels
+        Numbers of features, of components of a local vector, of labels (1: no label axis).
+    log_factor
+        Logarithm of a factor of the whole network that its tensors leave out, a buffer; 0
+        unless no double could hold the factor.
+    """
+
+    n_features: int
+    local_dim: int
+    n_labels: int
+    log_factor: Tensor
+
+    # -- what a network provides -----------------------------------------------------------
+
+    @abstractmethod
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract with a product of local vectors for each sample."""
+
+    @abstractmethod
+    def tensor_tree(self) -> TensorTree:
+        """Return the tensors in float64, detached, with what their axes join."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
+        """Build a network from tensors and the :meth:`arrangement` of another one."""
+
+    @abstractmethod
+    def arrangement(self) -> dict[str, Any]:
+        """Return all that is no parameter, ready for JSON."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
+        """Build a network whose parameters are not set."""
+
+    # -- amplitudes ------------------------------------------------------------------------
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Contraction with local vectors, shape ``(batch, labels)``; overflows where it must.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors, shape ``(batch, features, local)``.
+        """
+        values, log_scale = self(vectors)
+        return values * log_scale.exp()[:, None]
+
+    def amplitudes(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements of the dense tensor at basis indices, as :meth:`forward` gives them.
+
+        Parameters
+        ----------
+        indices
+            Shape ``(batch, features)``, whole numbers below ``local_dim``.
+        """
+        return self(torch.nn.functional.one_hot(indices, self.local_dim))
+
+    def _checked(self, vectors: Tensor) -> Tensor:
+        """Local vectors in the type of the parameters."""
+        expected = (self.n_features, self.local_dim)
+        if vectors.ndim != 3 or tuple(vectors.shape[1:]) != expected:
+            raise InputError(
+                f"vectors have shape (batch, {expected[0]}, {expected[1]}), got "
+                f"{tuple(vectors.shape)}; an embedding such as Trigonometric() makes them from "
+                "values of shape (batch, features)"
+            )
+        return vectors.to(next(self.parameters()).dtype)
+
+    @torch.no_grad()
+    def to_dense(self) -> Tensor:
+        """All elements, shape ``(local,) * features``, then ``(labels,)`` if there are several.
+
+        Raises
+        ------
+        MemoryLimitError
+            If there are more than 2^20.
+        """
+        exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
+        require_memory(
+            8 * 2.0 ** min(exponent, 1000), "a dense tensor", 8 * DENSE_ELEMENTS,
+            "read single elements with amplitudes()",
+        )  # fmt: skip
+        elements, log = self.tensor_tree().dense()
+        shape = (self.local_dim,) * self.n_features
+        shape += (self.n_labels,) if self.n_labels > 1 else ()
+        return times_exp(elements.reshape(shape), log)
+
+    # -- files and other libraries ---------------------------------------------------------
+
+    @torch.no_grad()
+    def to_quimb(self) -> Any:
+        """Return a quimb ``TensorNetwork``: feature n has the index ``k{n}``, labels ``label``."""
+        return network_to_quimb(self.tensor_tree())
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write parameters and arrangement to one .npz file, without pickles.
+
+        Raises
+        ------
+        OutputExistsError
+            If the file exists and ``force`` is false.
+        """
+        return write_network(
+            path, type(self).__name__, self.arrangement(), self.state_dict(), force
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network that :meth:`save` wrote, bit by bit the same.
+
+        Raises
+        ------
+        InputError
+            If the file is not one, or of another kind of network.
+        """
+        arrangement, parameters = read_network(path, cls.__name__)
+        network = cls.from_arrangement(arrangement, parameters["tensors.0"].dtype)
+        network.load_state_dict(parameters)
+        return network
+
+    def draw(self, axes: Any) -> None:
+        """Draw tensors and bonds on matplotlib axes; wider lines are longer bonds."""
+        draw_tree(self.tensor_tree(), 0, axes)
