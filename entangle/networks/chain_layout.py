@@ -16,9 +16,18 @@ import torch
 from torch import Tensor
 
 from entangle.errors import InputError, PartitionError
+from entangle.networks.tensor_tree import TensorTree
 from entangle.partition import Partition
 
-__all__ = ["Segment", "bond_of_cut", "chain_shapes", "require_chain", "segments_of"]
+__all__ = [
+    "Segment",
+    "bond_of_cut",
+    "chain_shapes",
+    "chain_tree",
+    "require_chain",
+    "segments_of",
+    "unstacked",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +60,20 @@ class Segment:
 def chain_shapes(
     n_features: int, local_dim: int, bond_dim: int, n_labels: int, label_site: int
 ) -> list[tuple[int, ...]]:
-    """Shapes ``(left, local, right)`` of all features, no bond longer than either end allows."""
+    """Shapes ``(left, local, right)`` of all features, no bond longer than either end allows.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range.
+    """
+    positive = min(n_features - 1, local_dim, bond_dim, n_labels) >= 1
+    if not positive or not 0 <= label_site <= n_features:
+        raise InputError(
+            "n_features is at least 2, local_dim, bond_dim and n_labels at least 1, and "
+            f"label_site from 0 to n_features; got {n_features}, {local_dim}, {bond_dim}, "
+            f"{n_labels} and {label_site}"
+        )
 
     def bond(n_left: int, label_left: bool) -> int:
         labels_inside, labels_outside = (n_labels, 1) if label_left else (1, n_labels)
@@ -96,6 +118,16 @@ def _sorted_runs(
     return ordered
 
 
+def unstacked(segments: Sequence[Segment], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy site tensors ``(left, local, right)`` of all features from the segments' tensors."""
+    found: dict[int, Tensor] = {}
+    for segment, stacked in zip(segments, tensors, strict=True):
+        for side, features, chain in zip(segment.sides, segment.features, stacked, strict=True):
+            for feature, tensor in zip(features.tolist(), chain, strict=True):
+                found[feature] = (tensor.permute(2, 1, 0) if side else tensor).clone()
+    return [found[feature] for feature in range(len(found))]
+
+
 def require_chain(shapes: Sequence[tuple[int, ...]], label_site: int | None) -> None:
     """Refuse site tensors that do not make a chain.
 
@@ -118,6 +150,19 @@ def require_chain(shapes: Sequence[tuple[int, ...]], label_site: int | None) -> 
             "site tensors are (left, local, right) with bonds that agree, 1 at both ends, and "
             f"one local dimension, got {list(shapes)[:6]}"
         )
+
+
+def chain_tree(tensors: Sequence[Tensor], label_site: int | None, log_scale: float) -> TensorTree:
+    """Turn site tensors, the label tensor among them, into tensors on a tree, in float64."""
+    sites = [tensor.double() for tensor in tensors]
+    n_features, last = len(sites) - (label_site is not None), len(sites) - 1
+    opens = [~n for n in range(n_features)]
+    if label_site is not None:
+        opens.insert(label_site, ~n_features)
+    axes: list[tuple[int, ...]] = [(n - 1, name, n + 1) for n, name in enumerate(opens)]
+    sites[0], axes[0] = sites[0][0], axes[0][1:]
+    sites[last], axes[last] = sites[last][..., 0], axes[last][:-1]
+    return TensorTree(tuple(sites), tuple(axes), n_features, log_scale)
 
 
 def bond_of_cut(partition: Partition, n_features: int, label_site: int | None) -> tuple[int, int]:

@@ -14,9 +14,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from entangle.errors import InputError
 from entangle.networks.canonical import chain_spectra
-from entangle.networks.chain_layout import bond_of_cut, chain_shapes, require_chain, segments_of
+from entangle.networks.chain_layout import (
+    bond_of_cut,
+    chain_shapes,
+    chain_tree,
+    require_chain,
+    segments_of,
+    unstacked,
+)
 from entangle.networks.contraction import chain_product, divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import constant_vectors, fill_chain, uninformed_vectors
@@ -76,12 +82,6 @@ class MatrixProductState(NetworkState):
     ) -> None:
         super().__init__()
         site = n_features // 2 if label_site is None else label_site
-        if min(n_features - 1, local_dim, bond_dim, n_labels) < 1 or not 0 <= site <= n_features:
-            raise InputError(
-                "n_features is at least 2, local_dim, bond_dim and n_labels at least 1, and "
-                f"label_site from 0 to n_features; got {n_features}, {local_dim}, {bond_dim}, "
-                f"{n_labels} and {label_site}"
-            )
         shapes = chain_shapes(n_features, local_dim, bond_dim, n_labels, site)
         if uniform:
             shapes = [(bond_dim, local_dim, bond_dim)] * n_features
@@ -115,10 +115,7 @@ class MatrixProductState(NetworkState):
         left = shapes[label_site - 1][2] if label_site else end
         right = shapes[label_site][0] if label_site < len(shapes) else end
         self.core = empty(left, n_labels, right) if n_labels > 1 else None
-        for number, segment in enumerate(self.segments):
-            places = segment.features.to(device or "cpu")
-            self.register_buffer(f"features_{number}", places, persistent=False)
-        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
+        self._add_buffers([segment.features for segment in self.segments], device)
 
     def extra_repr(self) -> str:
         """Features, bonds and labels in short."""
@@ -194,10 +191,8 @@ class MatrixProductState(NetworkState):
         """
         vectors = self._checked(vectors)
         batch = len(vectors)
-        if self.uniform:
-            x = [end.expand(batch, -1) for end in self.ends]
-        else:
-            x = [vectors.new_ones(batch, 1), vectors.new_ones(batch, 1)]
+        ends = self.ends if self.uniform else vectors.new_ones(2, 1)
+        x = [end.expand(batch, -1) for end in ends]
         log_scale = self.log_factor.to(vectors.dtype).expand(batch)
         pairwise = vectors.device.type != "cpu"
         for number, tensors in enumerate(self._segment_tensors()):
@@ -211,8 +206,7 @@ class MatrixProductState(NetworkState):
         if self.core is None:
             values = (x[0] * x[1]).sum(dim=1, keepdim=True)
         else:
-            left = contracted(x[0], self.core, [1], [0])
-            values = torch.einsum("blr,br->bl", left, x[1])
+            values = torch.einsum("blr,br->bl", contracted(x[0], self.core, [1], [0]), x[1])
         values, logs = divided(values, 1)
         return values, log_scale + logs
 
@@ -222,14 +216,10 @@ class MatrixProductState(NetworkState):
     def site_tensors(self) -> list[Tensor]:
         """Copy all tensors from left to right, shapes ``(left, local, right)``.
 
-        With several labels their tensor, ``(left, labels, right)``, is the one at
-        ``label_site``. The factor ``exp(log_factor)`` is not in them.
+        That of several labels, ``(left, labels, right)``, is at ``label_site``. The factor
+        ``exp(log_factor)`` is not in them.
         """
-        found: list[Tensor] = [torch.empty(0)] * self.n_features
-        for segment, tensors in zip(self.segments, self._segment_tensors(), strict=True):
-            for side, features, chain in zip(segment.sides, segment.features, tensors, strict=True):
-                for feature, tensor in zip(features.tolist(), chain, strict=True):
-                    found[feature] = (tensor.permute(2, 1, 0) if side else tensor).clone()
+        found = unstacked(self.segments, self._segment_tensors())
         if self.core is not None:
             found.insert(self.label_site, self.core.clone())
         if self.uniform:
@@ -259,10 +249,8 @@ class MatrixProductState(NetworkState):
         require_chain([tuple(t.shape) for t in tensors], label_site)
         n_labels = 1 if core is None else core.shape[1]
         place = len(sites) // 2 if label_site is None else label_site
-        network = cls.__new__(cls)
-        torch.nn.Module.__init__(network)
         shapes = [tuple(tensor.shape) for tensor in sites]
-        network._arrange(shapes, n_labels, place, False, sites[0].dtype, sites[0].device)
+        network = cls._blank(shapes, n_labels, place, False, sites[0].dtype, sites[0].device)
         for segment, parameter in zip(network.segments, network.tensors, strict=True):
             parameter.copy_(segment.stacked(sites))
         if core is not None and network.core is not None:
@@ -271,15 +259,8 @@ class MatrixProductState(NetworkState):
 
     def tensor_tree(self) -> TensorTree:
         """Return the tensors in float64, detached, numbered as in :meth:`site_tensors`."""
-        tensors = [tensor.double() for tensor in self.site_tensors()]
-        opens = [~n for n in range(self.n_features)]
-        if self.core is not None:
-            opens.insert(self.label_site, ~self.n_features)
-        last = len(tensors) - 1
-        axes: list[tuple[int, ...]] = [(n - 1, name, n + 1) for n, name in enumerate(opens)]
-        tensors[0], axes[0] = tensors[0][0], axes[0][1:]
-        tensors[last], axes[last] = tensors[last][..., 0], axes[last][:-1]
-        return TensorTree(tuple(tensors), tuple(axes), self.n_features, float(self.log_factor))
+        site = None if self.core is None else self.label_site
+        return chain_tree(self.site_tensors(), site, float(self.log_factor))
 
     @classmethod
     def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
@@ -302,18 +283,9 @@ class MatrixProductState(NetworkState):
     @classmethod
     def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
         """Build a network whose parameters are not set."""
-        network = cls.__new__(cls)
-        torch.nn.Module.__init__(network)
         shapes = [tuple(shape) for shape in arrangement["site_shapes"]]
-        network._arrange(
-            shapes,
-            arrangement["n_labels"],
-            arrangement["label_site"],
-            arrangement["uniform"],
-            dtype,
-            None,
-        )
-        return network
+        rest = [arrangement[name] for name in ("n_labels", "label_site", "uniform")]
+        return cls._blank(shapes, *rest, dtype, None)
 
     def _spectra(self) -> dict[tuple[int, int], Tensor]:
         tensors = [tensor.double() for tensor in self.site_tensors()]

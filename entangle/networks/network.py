@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,6 +69,27 @@ class TensorNetwork(torch.nn.Module, ABC):
     @abstractmethod
     def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
         """Build a network whose parameters are not set."""
+
+    def _arrange(self, *args: Any, **kwargs: Any) -> None:
+        """Make the parameters, without values."""
+        raise NotImplementedError
+
+    def _add_buffers(
+        self, features: Sequence[Tensor | None], device: torch.device | str | None
+    ) -> None:
+        """Keep places of features, as ``features_0``, ..., where the parameters are."""
+        for number, places in enumerate(features):
+            here = None if places is None else places.to(device or "cpu")
+            self.register_buffer(f"features_{number}", here, persistent=False)
+        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
+
+    @classmethod
+    def _blank(cls, *arrangement: Any) -> Self:
+        """Build a network without values in its parameters."""
+        network = cls.__new__(cls)
+        torch.nn.Module.__init__(network)
+        network._arrange(*arrangement)
+        return network
 
     # -- amplitudes ------------------------------------------------------------------------
 

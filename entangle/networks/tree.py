@@ -114,11 +114,7 @@ class TreeTensorNetwork(NetworkState):
             torch.empty(1 if shared else len(g.nodes), *g.shape, dtype=dtype, device=device)
             for g in self.groups
         )
-        for number, group in enumerate(self.groups):
-            if group.features is not None:
-                places = group.features.to(device or "cpu")
-                self.register_buffer(f"features_{number}", places, persistent=False)
-        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64, device=device))
+        self._add_buffers([group.features for group in self.groups], device)
 
     def extra_repr(self) -> str:
         """Shape, bonds and labels in short."""
@@ -221,9 +217,8 @@ class TreeTensorNetwork(NetworkState):
             If their number or their bonds do not fit the tree.
         """
         shapes = [tuple(tensor.shape) for tensor in tensors]
-        network = cls.__new__(cls)
-        torch.nn.Module.__init__(network)
-        network._arrange(CanonicalTree(shape), shapes, False, tensors[0].dtype, tensors[0].device)
+        tree, like = CanonicalTree(shape), tensors[0]
+        network = cls._blank(tree, shapes, False, like.dtype, like.device)
         for group, parameter in zip(network.groups, network.tensors, strict=True):
             parameter.copy_(torch.stack([tensors[node] for node in group.nodes]))
         return network
@@ -256,12 +251,9 @@ class TreeTensorNetwork(NetworkState):
     @classmethod
     def from_arrangement(cls, arrangement: dict[str, Any], dtype: torch.dtype) -> Self:
         """Build a network whose parameters are not set."""
-        network = cls.__new__(cls)
-        torch.nn.Module.__init__(network)
         shapes = [tuple(shape) for shape in arrangement["node_shapes"]]
         tree = CanonicalTree(tuple(arrangement["shape"]))
-        network._arrange(tree, shapes, arrangement["shared"], dtype, None)
-        return network
+        return cls._blank(tree, shapes, arrangement["shared"], dtype, None)
 
     def edge_of(self, partition: Partition) -> tuple[int, int]:
         """Find the bond of a cut: the node below it and the one above."""
