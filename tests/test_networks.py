@@ -172,6 +172,19 @@ def test_thousands_of_sites_neither_overflow_nor_vanish(options, size, device):
     )
 
 
+@pytest.mark.parametrize("options", [{"n_features": 512}, {"shape": 512}, {"shape": (16, 32)}])
+def test_a_network_of_ones_is_the_product_of_its_bonds(options):
+    network = build(options, bond_dim=4, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1)
+    values, log_scale = network(torch.ones(1, 512, 2))
+    tree = network.tensor_tree()
+    bonds = [tree.tensors[a].shape[tree.axis(a, b)] for a, b in tree.walk(0)[1:]]
+    expected = 512 * math.log(2) + sum(map(math.log, bonds))
+    assert (values[0, 0].log() + log_scale[0]).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_zero_tensor_gives_zero():
     network = build({"shape": 4})
     values, log_scale = network(torch.zeros(2, 4, 2))
@@ -218,6 +231,8 @@ def test_bonds_carry_no_more_than_their_block_and_the_rest():
     assert shapes[1, 3] == (8, 4, 2)
     assert shapes[2, 2] == (4, 2, 2)
     assert shapes[3, 1] == (2, 2)
+    uneven = TreeTensorNetwork(5, bond_dim=50)
+    assert uneven.node_tensors()[0].shape == (1, 4, 4)
     three = TreeTensorNetwork((2, 2), local_dim=3, bond_dim=50)
     assert {tuple(t.shape) for t in three.node_tensors()} == {(1, 3, 3, 3, 3), (3, 3)}
     chain = MatrixProductState(6, bond_dim=6, n_labels=3, label_site=5)
