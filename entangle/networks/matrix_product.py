@@ -14,6 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from entangle.data_tensor import DataTensor
+from entangle.hierarchy import chain_svd
 from entangle.networks.canonical import chain_spectra
 from entangle.networks.chain_layout import (
     bond_of_cut,
@@ -255,6 +257,43 @@ class MatrixProductState(NetworkState):
             parameter.copy_(segment.stacked(sites))
         if core is not None and network.core is not None:
             network.core.copy_(core)
+        return network
+
+    @classmethod
+    def from_data_tensor(
+        cls,
+        tensor: DataTensor,
+        *,
+        bond_dim: int | None = None,
+        error: float | None = None,
+        max_memory: float | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Project a data tensor on a chain, never dense; see :func:`chain_svd`.
+
+        Parameters
+        ----------
+        tensor, error, max_memory, progress
+            As for :func:`~entangle.hierarchy.chain_svd`.
+        bond_dim
+            Longest bond. Default: any.
+
+        Returns
+        -------
+        MatrixProductState
+            Float64, labels at the right end; its ``certified_error`` bounds the distance from the
+            data tensor over the norm of that.
+        """
+        found = chain_svd(
+            tensor, width=bond_dim, error=error, max_memory=max_memory, progress=progress
+        )
+        sites, site = list(found.tensors), None
+        if tensor.n_labels > 1:
+            site = len(sites)
+            sites.append(torch.eye(tensor.n_labels, dtype=torch.float64)[:, :, None])
+        network = cls.from_site_tensors(sites, site)
+        network.log_factor.fill_(found.log_scale)
+        network.certified_error = found.certified_error
         return network
 
     def tensor_tree(self) -> TensorTree:

@@ -38,8 +38,12 @@ class TensorNetwork(torch.nn.Module, ABC):
         Numbers of features, of components of a local vector, of labels (1: no label axis).
     log_factor
         Logarithm of a factor of the whole network that its tensors leave out, a buffer; 0
-        unless no double could hold the factor.
+        unless no double could hold the factor, or the network was made from a data tensor.
+    certified_error
+        Of a network made from a data tensor: bound of its distance from that over the norm of that.
     """
+
+    certified_error: float | None = None
 
     n_features: int
     local_dim: int

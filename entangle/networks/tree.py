@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from entangle.axes import Shape
+from entangle.data_tensor import DataTensor
 from entangle.errors import InputError, PartitionError
+from entangle.hierarchy import hierarchical_svd
 from entangle.networks.contraction import divided, node_product
 from entangle.networks.conversion import tree_from_quimb
 from entangle.networks.initialization import (
@@ -221,6 +223,40 @@ class TreeTensorNetwork(NetworkState):
         network = cls._blank(tree, shapes, False, like.dtype, like.device)
         for group, parameter in zip(network.groups, network.tensors, strict=True):
             parameter.copy_(torch.stack([tensors[node] for node in group.nodes]))
+        return network
+
+    @classmethod
+    def from_data_tensor(
+        cls,
+        tensor: DataTensor,
+        shape: Shape | None = None,
+        *,
+        bond_dim: int | Sequence[int] | None = None,
+        error: float | None = None,
+        max_memory: float | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Project a data tensor on a tree, never dense; see :func:`hierarchical_svd`.
+
+        Parameters
+        ----------
+        tensor, shape, error, max_memory, progress
+            As for :func:`~entangle.hierarchy.hierarchical_svd`.
+        bond_dim
+            Longest bond, or the longest of each level from 1 on. Default: any.
+
+        Returns
+        -------
+        TreeTensorNetwork
+            Float64; its ``certified_error`` bounds the distance from the data tensor over the
+            norm of that.
+        """
+        found = hierarchical_svd(
+            tensor, shape, width=bond_dim, error=error, max_memory=max_memory, progress=progress
+        )
+        network = cls.from_node_tensors(found.shape, found.tensors)
+        network.log_factor.fill_(found.log_scale)
+        network.certified_error = found.certified_error
         return network
 
     def tensor_tree(self) -> TensorTree:
