@@ -35,6 +35,14 @@ CHAINS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    """Numbers drawn without a generator are the same in every run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 def build(options, bond_dim=4, dtype=torch.float64, seed=0, device=None):
     kind = TreeTensorNetwork if "shape" in options else MatrixProductState
     network = kind(bond_dim=bond_dim, dtype=dtype, device=device, **options)
