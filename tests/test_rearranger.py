@@ -356,3 +356,29 @@ def test_the_search_is_reported():
 def test_groups_and_places_that_do_not_fit(options, error, message):
     with pytest.raises(error, match=message):
         FeatureRearranger(**options).fit(smooth_samples())
+
+
+@pytest.mark.parametrize("stop", [InputError, KeyboardInterrupt])
+def test_a_fit_that_fails_leaves_what_was_learned(stop, monkeypatch):
+    X = named(smooth_samples(), pd.DataFrame)
+    model = FeatureRearranger(random_state=0).fit(X)
+    learned, moved = dict(vars(model)), model.transform(X)
+
+    def stopped(*_, **__):
+        raise stop
+
+    monkeypatch.setattr("entangle.ordering.rearranger.mincut_search", stopped)
+    with pytest.raises(stop):
+        model.fit(smooth_samples(60, 20))
+    assert vars(model) == learned
+    assert_array_equal(model.transform(X), moved)
+
+
+@pytest.mark.parametrize(("frame", "output"), [(pd.DataFrame, "pandas"), (pl.DataFrame, "polars")])
+def test_empty_places_take_no_name_of_a_feature(frame, output):
+    X = smooth_samples(60, 3)
+    table = frame(dict(zip(["empty0", "empty2", "a"], X.T, strict=True)))
+    model = FeatureRearranger(shape=5, random_state=0).set_output(transform=output)
+    moved = model.fit_transform(table)
+    assert sorted(moved.columns) == ["a", "empty0", "empty1", "empty2", "empty3"]
+    assert_array_equal(moved["empty2"], X[:, 1])

@@ -8,6 +8,7 @@ Source: Alexander et al. 2023, arXiv:2303.11249.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -175,6 +176,16 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         PartitionError
             If ``shape`` does not hold the features.
         """
+        before = dict(vars(self))
+        try:
+            self._learn(X, y)
+        except BaseException:  # an interruption, too, leaves what an earlier fit learned
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _learn(self, X: object, y: object) -> None:
         resolve_method(self.method)
         if isinstance(self.affinity, str):
             resolve_affinity(self.affinity)
@@ -199,7 +210,6 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         self.permutation_ = self.columns_[self.columns_ >= 0]
         self.layout_ = np.where(places < units.n_units, places, -1).reshape(shape)
         self.search_, self.refined_ = search, refined
-        return self
 
     def transform(self, X: object) -> np.ndarray:
         """Columns of ``X`` in the learned order; numbers keep their dtype.
@@ -252,14 +262,16 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         ----------
         input_features
             Names seen by ``fit``; by default those, or ``x0``, ``x1``, ... if it saw none. Filled
-            places are called ``empty0``, ``empty1``, ...
+            places are called ``empty0``, ``empty1``, ..., but for names that features have.
         """
         check_is_fitted(self)
         names = np.asarray(_check_feature_names_in(self, input_features), dtype=object)
         filled = self.columns_ >= 0
         out = np.empty(len(self.columns_), dtype=object)
         out[filled] = names[self.permutation_]
-        out[~filled] = [f"empty{place}" for place in range(int((~filled).sum()))]
+        taken = set(names)
+        free = (name for name in map("empty{}".format, itertools.count()) if name not in taken)
+        out[~filled] = list(itertools.islice(free, int((~filled).sum())))
         return out
 
     def _validated(self, X: Any, **options: Any) -> np.ndarray:
