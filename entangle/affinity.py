@@ -32,7 +32,9 @@ positive number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -67,6 +69,7 @@ __all__ = [
     "is_correlation",
     "nearest_affinity",
     "needs_labels",
+    "require_real",
     "resolve_affinity",
     "standardized",
 ]
@@ -133,14 +136,19 @@ def _full(weights: PairWeights) -> Affinity:
     n = weights.n_features
     affinity = np.empty((n, n))
     starts = range(0, n, BLOCK)
-    blocks = map_in_blocks(lambda start: weights.rows(start, min(start + BLOCK, n), start), starts)
-    for start, rows in zip(starts, blocks, strict=True):
-        stop = min(start + BLOCK, n)
-        affinity[start:stop, start:] = rows
-        affinity[start:stop, :start] = affinity[:start, start:stop].T
-        upper = np.triu(affinity[start:stop, start:stop], 1)
-        affinity[start:stop, start:stop] = upper + upper.T
+    work = partial(_upper_rows, weights)
+    with closing(map_in_blocks(work, starts)) as blocks:  # BLAS gets its threads back now
+        for start, rows in zip(starts, blocks, strict=True):
+            stop = min(start + BLOCK, n)
+            affinity[start:stop, start:] = rows
+            affinity[start:stop, :start] = affinity[:start, start:stop].T
+            upper = np.triu(affinity[start:stop, start:stop], 1)
+            affinity[start:stop, start:stop] = upper + upper.T
     return affinity
+
+
+def _upper_rows(weights: PairWeights, start: int) -> np.ndarray:
+    return weights.rows(start, min(start + BLOCK, weights.n_features), start)
 
 
 def correlation_affinity(X: object, method: Method = "pearson", y: object = None) -> Affinity:
@@ -266,7 +274,12 @@ def feature_affinity(
 
 def check_affinity(affinity: object, n_features: int) -> Affinity:
     """Copy with a zero diagonal; :class:`InputError` unless symmetric, finite and >= 0."""
-    matrix = np.array(as_array(affinity, "affinity"), dtype=np.float64)
+    given = as_array(affinity, "affinity")
+    require_real(given)
+    try:
+        matrix = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as reason:
+        raise InputError(f"an affinity holds real numbers, got {reason}; pass numbers") from reason
     if matrix.shape != (n_features, n_features):
         raise InputError(
             f"an affinity has one row and one column per feature, expected ({n_features}, "
@@ -286,6 +299,15 @@ def check_affinity(affinity: object, n_features: int) -> Affinity:
             "mirror; pass (affinity + affinity.T) / 2"
         )
     return matrix
+
+
+def require_real(matrix: Any) -> None:
+    """Raise :class:`InputError` if the entries of an affinity, dense or sparse, are no numbers."""
+    if matrix.dtype.kind not in "buifO":
+        raise InputError(
+            f"an affinity holds real numbers, got dtype {matrix.dtype}; pass numbers, of complex "
+            "ones the absolute values"
+        )
 
 
 def _asymmetry(matrix: Affinity) -> float:

@@ -8,7 +8,7 @@ executor, so nothing downstream depends on it.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -110,11 +110,14 @@ def one_blas_thread() -> Iterator[int]:
         _BLAS_LIMIT.leave()
 
 
-def map_in_blocks(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_blocks(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
     """Results of ``function`` over ``items``, in order, a few of them worked out ahead.
 
     As many threads work as BLAS would use, each with one BLAS thread of its own: results do not
-    depend on their number.
+    depend on their number. Close it where a loop over it may be left early: until then BLAS keeps
+    to one thread.
     """
     with one_blas_thread() as n_threads:
         if n_threads == 1:

@@ -175,6 +175,11 @@ def test_methods_of_all_pairs_refuse_what_they_cannot_hold(method, monkeypatch):
 def test_a_checked_affinity_is_a_copy_without_a_diagonal():
     rows = sparse.csr_matrix(random_affinity(6) + np.eye(6))
     tree, checked = checked_problem(rows, (2, 3))
+    for diagonal in (-2.0, np.nan):
+        spoilt = random_affinity(6) + np.diag(np.full(6, diagonal))
+        assert_array_equal(checked_problem(spoilt, 6)[1], random_affinity(6))
+        few = checked_problem(sparse.csr_matrix(spoilt), 6)[1]
+        assert_array_equal(few.toarray(), random_affinity(6))
     assert tree.shape == (2, 3)
     assert_array_equal(checked.toarray(), random_affinity(6))
     assert rows[0, 0] == 1.0

@@ -1,9 +1,11 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from entangle.affinity import _full
 from entangle.parallel import map_in_blocks, map_ordered, one_blas_thread
 
 
@@ -69,4 +71,25 @@ def test_an_error_in_a_block_is_raised_and_gives_the_threads_back():
     with threadpool_limits(2, "blas"):
         with pytest.raises(ZeroDivisionError):
             list(map_in_blocks(lambda item: 1 / item, [1, 0, 2, 3, 4]))
+        assert blas_threads() == {2}
+
+
+class Weights:
+    """No affinity at all, of features enough for several blocks."""
+
+    n_features = 1200
+
+    def rows(self, start, stop, first=0):
+        return np.zeros((stop - start, self.n_features - first))
+
+
+def test_blas_threads_come_back_while_an_error_is_still_looked_at(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("entangle.affinity.np.triu", interrupted)
+    with threadpool_limits(2, "blas"):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            _full(Weights())
+        assert caught.tb is not None  # it holds the frames and what is in them
         assert blas_threads() == {2}

@@ -71,7 +71,7 @@ def leaf_order(
     >>> leaf_order(affinity, 4).tolist()
     [2, 0, 3, 1]
     """
-    tree, checked = dense_problem(affinity, shape, "leaf", BYTES_PER_PAIR)
+    tree, checked = dense_problem(affinity, shape, "leaf-ordering", BYTES_PER_PAIR)
     largest = checked.max()
     distance = 1.0 - checked / largest if largest > 0.0 else np.ones_like(checked)
     np.fill_diagonal(distance, 0.0)

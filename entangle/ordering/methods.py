@@ -61,7 +61,7 @@ def resolve_method(method: str | Callable) -> Callable[..., Permutation]:
     """
     if callable(method):
         return lambda affinity, shape, n_samples=None, random_state=None: method(affinity, shape)
-    if method in METHODS:
+    if isinstance(method, str) and method in METHODS:
         return METHODS[method]
     close = difflib.get_close_matches(str(method), METHODS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "pass one of these names"

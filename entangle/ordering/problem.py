@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_random_state
 
-from entangle.affinity import Affinity, check_affinity
+from entangle.affinity import Affinity, check_affinity, require_real
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
 from entangle.memory import require_memory
@@ -129,16 +129,17 @@ def _check_size(affinity: Any, shape: Shape) -> None:
 
 
 def _checked_rows(affinity: Any) -> sparse.csr_matrix:
+    require_real(affinity)
     rows = sparse.csr_matrix(affinity, dtype=np.float64, copy=True)
     rows.sum_duplicates()
+    rows.setdiag(0.0)
+    rows.eliminate_zeros()
     if not np.isfinite(rows.data).all() or rows.data.min(initial=0.0) < 0.0:
         raise InputError(
             f"an affinity is finite and non-negative, got values from {rows.data.min()} to "
             f"{rows.data.max()}; take absolute values and replace NaN"
         )
     gap = float(abs(rows - rows.T).max()) if rows.nnz else 0.0
-    rows.setdiag(0.0)
-    rows.eliminate_zeros()
     if gap > ASYMMETRY * rows.data.max(initial=0.0):
         raise InputError(
             f"an affinity is symmetric, got entries that differ by {gap:.3g} from their "

@@ -335,12 +335,28 @@ def affinity_used(
     """
     named = isinstance(rearranger.affinity, str)
     if not named and not callable(rearranger.affinity):
-        return checked_problem(rearranger.affinity, samples.shape[1])[1]
+        return _given_affinity(rearranger.affinity, samples.shape[1])
     affinity: Any = rearranger.affinity
     method = rearranger.method
     if named and not callable(method) and method not in NEEDS_ALL_PAIRS:
         return feature_affinity(samples, affinity, y, progress)
     return correlation_affinity(samples, affinity, y)
+
+
+def _given_affinity(affinity: Any, n_features: int) -> Any:
+    """Check a matrix passed as an affinity against the features, not against the layout."""
+    size = tuple(affinity.shape) if hasattr(affinity, "shape") else np.shape(affinity)
+    if not size:
+        raise InputError(
+            "affinity is a name such as 'pearson', a callable from X to a (features, features) "
+            f"matrix, or such a matrix, got {affinity!r}"
+        )
+    if size != (n_features, n_features):
+        raise PartitionError(
+            f"X has {n_features} features, the affinity has shape {size}; pass a row and a column "
+            "for each feature of X"
+        )
+    return checked_problem(affinity, n_features)[1]
 
 
 def _checked_permutation(permutation: object, n_features: int) -> Permutation:

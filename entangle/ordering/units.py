@@ -63,13 +63,19 @@ class Units:
                 )
             labels = np.arange(n_features) // groups
         else:
-            labels = np.asarray(groups)
+            labels = _as_labels(groups)
         if labels.shape != (n_features,) or labels.dtype.kind not in "iubUSO":
             raise InputError(
                 f"groups is a number of consecutive features, or one label a feature, expected "
                 f"{n_features} whole numbers or names, got {labels.dtype} of shape {labels.shape}"
             )
-        _, first, code = np.unique(labels, return_index=True, return_inverse=True)
+        try:
+            _, first, code = np.unique(labels, return_index=True, return_inverse=True)
+        except TypeError as reason:
+            raise InputError(
+                "groups are labels of one kind, whole numbers or names, got a mixture: "
+                f"{reason}; pass numbers, or text"
+            ) from reason
         rank = np.argsort(np.argsort(first))
         unit = rank[code]
         ends = np.concatenate(([0], np.cumsum(np.bincount(unit))))
@@ -143,3 +149,13 @@ class Units:
             self.members(unit) if unit < self.n_units else np.full(width, -1) for unit in places
         ]
         return np.concatenate(runs).astype(np.int64)
+
+
+def _as_labels(groups: object) -> NDArray[Any]:
+    try:
+        return np.asarray(groups)
+    except ValueError as reason:
+        raise InputError(
+            "groups is a number of consecutive features, or one label a feature, got lists of "
+            f"several lengths: {reason}; number the groups and pass the number of each feature's"
+        ) from reason

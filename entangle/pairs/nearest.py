@@ -13,6 +13,8 @@ number is stronger, whatever the blocks.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +58,11 @@ def nearest_weights(
     keys = np.zeros((n, 2 * kept), dtype=np.int64)
     filled = np.zeros(n, dtype=np.int64)
     least = np.zeros(n, dtype=np.int32)
-    with progress_bar("affinity", n, progress) as advance:
-        starts = range(0, n, block)
-        blocks = map_in_blocks(lambda start: _block(weights, start, block), starts)
+    starts = range(0, n, block)
+    with (
+        closing(map_in_blocks(lambda start: _block(weights, start, block), starts)) as blocks,
+        progress_bar("affinity", n, progress) as advance,
+    ):
         for start, rows in zip(starts, blocks, strict=True):
             _keep(rows.view(np.int32), start, keys, filled, least)
             advance(len(rows))
