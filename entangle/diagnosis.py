@@ -29,6 +29,7 @@ from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError, MemoryLimitError
+from entangle.labels import stratified_rows
 from entangle.ordering import FeatureRearranger
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
@@ -37,7 +38,6 @@ from entangle.preparation import (
     as_dataset,
     checked_layout,
     drawn_rows,
-    stratified_rows,
 )
 from entangle.progress import progress_bar
 from entangle.report import Report

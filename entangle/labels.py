@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from entangle.arrays import as_array
 from entangle.errors import InputError
 
-__all__ = ["as_labels", "class_weights", "is_quantity"]
+__all__ = ["as_labels", "class_weights", "is_quantity", "stratified_rows"]
 
 MOST_CLASSES = 50  # whole numbers with more distinct values are a quantity
 FEW_CLASSES = 10  # so many classes need no second row each
@@ -115,6 +117,30 @@ def class_weights(labels: NDArray[np.generic], balanced: bool = False) -> NDArra
     return np.eye(classes.size)[codes] * sizes[:, None]
 
 
+def stratified_rows(
+    y: NDArray[Any] | None, n_samples: int, n_wanted: int, seed: int
+) -> NDArray[np.int64]:
+    """Rows drawn at random, evenly over the labels, in ascending order.
+
+    Each class keeps its share, and at least one row while there are rows enough; a quantity is
+    drawn evenly along its sorted values.
+    """
+    if n_wanted >= n_samples:
+        return np.arange(n_samples)
+    rows = np.random.default_rng(seed).permutation(n_samples)
+    if y is None:
+        return np.sort(rows[:n_wanted])
+    if is_quantity(y):
+        rows = rows[np.argsort(y[rows], kind="stable")]
+        return np.sort(rows[((np.arange(n_wanted) + 0.5) * n_samples / n_wanted).astype(int)])
+    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    take = _shares(counts, n_wanted)
+    rows = rows[np.argsort(codes[rows], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    kept = [rows[start : start + k] for start, k in zip(starts, take, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
 def _typed(labels: NDArray, name: str) -> NDArray:
     """Objects as the numbers or the text they all are."""
     if labels.dtype.kind != "O":
@@ -143,3 +169,15 @@ def _require_finite(labels: NDArray, name: str) -> None:
             f"target '{name}' has {bad.size} missing or infinite value{'s' * (bad.size > 1)}, the "
             f"first in row {bad[0] + 1}; remove these rows"
         )
+
+
+def _shares(counts: NDArray[np.int64], n_wanted: int) -> NDArray[np.int64]:
+    """Split ``n_wanted`` in proportion to the counts, at least 1 each if there are enough."""
+    floor = 1 if n_wanted >= counts.size else 0
+    exact = counts * n_wanted / counts.sum()
+    take = np.maximum(np.floor(exact).astype(np.int64), floor)
+    while take.sum() > n_wanted:  # the least share of one row gave out too many
+        take[np.argmax(np.where(take > floor, take - exact, -np.inf))] -= 1
+    missing = np.argsort(take - exact, kind="stable")[: n_wanted - take.sum()]
+    take[missing] += 1
+    return np.minimum(take, counts)

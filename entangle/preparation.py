@@ -21,7 +21,7 @@ from entangle.datasets.completion import complete
 from entangle.datasets.dataset import Draft, numbered_names
 from entangle.embedding import Trigonometric, auto_theta
 from entangle.errors import InputError, PartitionError
-from entangle.labels import as_labels, class_weights, is_quantity
+from entangle.labels import as_labels, class_weights, is_quantity, stratified_rows
 from entangle.partition import as_shape
 from entangle.samples import as_sample_matrix, check_finite
 
@@ -34,7 +34,6 @@ __all__ = [
     "rows_wanted",
     "sample_weights",
     "scaled",
-    "stratified_rows",
 ]
 
 FEW_FEATURES, MANY_ROWS, FEW_ROWS = 32, 1000, 500  # rows drawn for few and for many features
@@ -95,42 +94,6 @@ def rows_wanted(data: Dataset, max_samples: int | None) -> int:
     if max_samples < 2:
         raise InputError(f"max_samples is at least 2, got {max_samples}")
     return max_samples
-
-
-def stratified_rows(
-    y: NDArray[Any] | None, n_samples: int, n_wanted: int, seed: int
-) -> NDArray[np.int64]:
-    """Rows drawn at random, evenly over the labels, in ascending order.
-
-    Each class keeps its share, and at least one row while there are rows enough; a quantity is
-    drawn evenly along its sorted values.
-    """
-    if n_wanted >= n_samples:
-        return np.arange(n_samples)
-    rows = np.random.default_rng(seed).permutation(n_samples)
-    if y is None:
-        return np.sort(rows[:n_wanted])
-    if is_quantity(y):
-        rows = rows[np.argsort(y[rows], kind="stable")]
-        return np.sort(rows[((np.arange(n_wanted) + 0.5) * n_samples / n_wanted).astype(int)])
-    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    take = _shares(counts, n_wanted)
-    rows = rows[np.argsort(codes[rows], kind="stable")]
-    starts = np.cumsum(counts) - counts
-    kept = [rows[start : start + k] for start, k in zip(starts, take, strict=True)]
-    return np.sort(np.concatenate(kept))
-
-
-def _shares(counts: NDArray[np.int64], n_wanted: int) -> NDArray[np.int64]:
-    """Split ``n_wanted`` in proportion to the counts, at least 1 each if there are enough."""
-    floor = 1 if n_wanted >= counts.size else 0
-    exact = counts * n_wanted / counts.sum()
-    take = np.maximum(np.floor(exact).astype(np.int64), floor)
-    while take.sum() > n_wanted:  # the least share of one row gave out too many
-        take[np.argmax(np.where(take > floor, take - exact, -np.inf))] -= 1
-    missing = np.argsort(take - exact, kind="stable")[: n_wanted - take.sum()]
-    take[missing] += 1
-    return np.minimum(take, counts)
 
 
 def scaled(X: NDArray[Any], rows: NDArray[np.int64], how: str) -> NDArray[np.float64]:

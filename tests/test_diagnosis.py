@@ -26,7 +26,8 @@ from entangle.datasets import table_to_dataset
 from entangle.embedding import Trigonometric
 from entangle.entropy import EntanglementProfile
 from entangle.errors import DegenerateStateError, InputError, MemoryLimitError, PartitionError
-from entangle.preparation import sample_weights, scaled, stratified_rows
+from entangle.labels import stratified_rows
+from entangle.preparation import sample_weights, scaled
 from tests.oracles import dense_tensor, trigonometric
 
 

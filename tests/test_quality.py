@@ -14,9 +14,12 @@ from entangle import affinity as affinities
 from entangle.affinity import correlation_affinity
 from entangle.datasets import available_datasets, load_dataset
 from entangle.errors import InputError
+from entangle.labels import as_labels, is_quantity
 from entangle.ordering import FeatureRearranger, ordering_quality
 from entangle.ordering.bench import Bench, Yardstick
+from entangle.ordering.quality import _halves
 from entangle.ordering.trees import Blocks, shared_neighbours, touching
+from entangle.pairs.vectors import class_mean_weights
 from entangle.partition import CanonicalTree
 from entangle.surrogate import hierarchical_cut
 
@@ -347,3 +350,54 @@ def test_natural_orders_of_real_data_are_kept(name):
     data = load_dataset(name)
     found = quality(data.X, shape=data.shape)
     assert any("keep the given order" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-13, 1e9])
+def test_weak_affinities_of_any_scale_are_related(scale):
+    X, truth = chain()
+    found = quality(X, affinity=scale * correlation_affinity(X), truth=truth)
+    assert found.warnings == ()
+    assert found.reduction == pytest.approx(quality(X, truth=truth).reduction, rel=0.1)
+    assert found.gap_percent is not None
+
+
+def test_weak_classes_are_related():
+    X, _ = chain(2000)
+    labels = np.arange(2000) % 2
+    X = X + 1e-3 * labels[:, None]
+    X[0], X[2] = 1e3, -1e3  # so that the features fill little of their range
+    found = quality(X, labels, affinity="class-mean", n_halves=0)
+    assert 0 < found.strongest < 1e-12
+    assert not any("related at all" in warning for warning in found.warnings)
+
+
+def test_halves_of_a_quantity_are_random_and_share_its_values():
+    X, _ = chain(101)
+    y = np.sort(X[:, 0])
+    splits = _halves(FeatureRearranger(affinity="class-mean"), 101, y, 3, 0)
+    assert len({split.rows[0].tobytes() for split in splits}) == 3
+    for split in splits:
+        assert_array_equal(np.sort(np.concatenate(split.rows)), np.arange(101))
+        assert_array_equal(np.bincount(split.rows[0][:-1] // 4, minlength=25)[:24], 2)
+
+
+def test_a_quantity_stays_one_in_its_halves(monkeypatch):
+    X, _ = chain(300)
+    y = np.arange(300) % 40  # 55 distinct numbers are a quantity, but 48 of half the rows classes
+    y[:15] = np.arange(40, 55)
+    seen = []
+
+    def recorded(samples, labels, dtype=np.float64):
+        seen.append(is_quantity(as_labels(labels)))
+        return class_mean_weights(samples, labels, dtype)
+
+    monkeypatch.setitem(affinities._WEIGHTS, "class-mean", recorded)
+    quality(X, y, affinity="class-mean", n_halves=2)
+    assert len(seen) > 5
+    assert all(seen)
+
+
+def test_a_quantity_with_one_value_in_a_half_has_no_halves():
+    X, _ = chain(60)
+    found = quality(X, np.r_[1.5, np.zeros(59)], affinity="class-mean")
+    assert found.held_out_reduction == {}

@@ -400,3 +400,27 @@ def test_empty_places_take_no_name_of_a_feature(frame, output):
     moved = model.fit_transform(table)
     assert sorted(moved.columns) == ["a", "empty0", "empty1", "empty2", "empty3"]
     assert_array_equal(moved["empty2"], X[:, 1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_refinement_draws_rows_of_rare_classes(seed):
+    X = np.random.default_rng(0).standard_normal((3000, 4))
+    rare = np.zeros(3000, dtype=int)
+    rare[:2] = 1
+    model = FeatureRearranger(affinity="class-mean", refine=1, random_state=seed)
+    assert model.fit(X, rare).refined_.entropy_after > 0.0
+
+
+def test_refinement_by_a_quantity_of_one_value_says_so():
+    X = np.random.default_rng(0).standard_normal((3000, 4))
+    y = np.zeros(3000)
+    y[0] = 1.5
+    with pytest.raises(InputError, match="500 rows by the target, and it has one value"):
+        FeatureRearranger(affinity="class-mean", refine=1, random_state=0).fit(X, y)
+
+
+def test_refinement_of_the_largest_numbers():
+    X = smooth_samples()
+    model = FeatureRearranger("random", refine=1, random_state=0)
+    wide = X / np.abs(X).max() * 1.7e308  # its range is infinite
+    assert_array_equal(model.fit(wide).columns_, model.fit(wide / 4.0).columns_)

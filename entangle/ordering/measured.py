@@ -12,7 +12,7 @@ from entangle.data_tensor import DataTensor
 from entangle.descent import RefinedOrder, entropy_descent
 from entangle.embedding import Trigonometric, auto_theta
 from entangle.errors import InputError
-from entangle.labels import as_labels, class_weights, is_quantity
+from entangle.labels import as_labels, class_weights, is_quantity, stratified_rows
 from entangle.ordering.units import Units
 
 __all__ = ["entropy_refined"]
@@ -32,8 +32,8 @@ def entropy_refined(
 ) -> RefinedOrder:
     """Exchange units while that lowers the entropy of the top levels, for certain.
 
-    Up to 500 rows are drawn; each feature is mapped to [0, 1] and embedded with
-    ``theta="auto"``, the features of a unit as channels of one vector. See
+    Up to 500 rows are drawn, evenly over the labels if there are any; each feature is mapped to
+    [0, 1] and embedded with ``theta="auto"``, the features of a unit as channels of one vector. See
     :func:`~entangle.descent.entropy_descent`.
 
     Parameters
@@ -60,26 +60,33 @@ def entropy_refined(
         raise InputError(
             "refine moves groups of one size, got groups of different sizes; leave out refine"
         )
-    rows = np.sort(np.random.default_rng(seed).permutation(len(samples))[:ROWS])
+    labels = None if y is None else as_labels(y, "y")
+    rows = stratified_rows(labels, len(samples), ROWS, seed)
     values = _unit_interval(samples[rows].astype(np.float64))
     channels = values[:, units.features].reshape(len(rows), units.n_units, units.size)
     empty = np.zeros((len(rows), len(places) - units.n_units, units.size))
     filled = torch.from_numpy(np.concatenate((channels, empty), axis=1))
     inputs = filled[:, :, 0] if units.size == 1 else filled
     theta = auto_theta(inputs, seed=seed)
-    tensor = DataTensor(inputs, _weights(y, rows), Trigonometric(theta))
+    tensor = DataTensor(inputs, _weights(labels, rows), Trigonometric(theta))
     return entropy_descent(tensor, places, shape, levels, progress=progress)
 
 
 def _unit_interval(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = values / 2.0  # exact, and no range overflows
     low, high = values.min(axis=0), values.max(axis=0)
     return (values - low) / np.where(high > low, high - low, 1.0)
 
 
-def _weights(y: object, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    if y is None:
+def _weights(labels: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    if labels is None:
         return None
-    labels = as_labels(y, "y")[rows]
-    if not is_quantity(labels):
-        return class_weights(labels, balanced=True)
-    return (labels - labels.mean()) / labels.std()
+    drawn = labels[rows]
+    if not is_quantity(drawn):
+        return class_weights(drawn, balanced=True)
+    if not np.ptp(drawn):
+        raise InputError(
+            f"refine weighs {len(rows)} rows by the target, and it has one value in all of them; "
+            "leave out refine, or pass rows with several values"
+        )
+    return (drawn - drawn.mean()) / drawn.std()

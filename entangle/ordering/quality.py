@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from entangle.affinity import is_correlation, needs_labels
+from entangle.affinity import is_correlation, needs_labels, standardized
 from entangle.errors import InputError
 from entangle.labels import as_labels, is_quantity
 from entangle.ordering.bench import Bench
@@ -32,6 +32,7 @@ __all__ = ["OrderingQuality", "ordering_quality"]
 Permutation = NDArray[np.int64]
 
 FEWEST_ROWS = 8  # below, a half says nothing
+QUANTITY_STRATUM = 4  # rows of similar values of a quantity that two halves share evenly
 
 
 def ordering_quality(
@@ -80,7 +81,8 @@ def ordering_quality(
     -----
     Every split finds two orders, so the time is about ``1 + 2 n_halves`` times that of ``fit``.
     Orders of halves are found without ``refine``, which lowers the entropy and not the cut. Fewer
-    than 8 rows, a class of one row, or an affinity given as a matrix leave nothing to hold out.
+    than 8 rows, a class of one row, a quantity with one value in a half, or an affinity given as a
+    matrix leave nothing to hold out.
     Above 4096 features the affinity holds the strongest pairs only, here as in ``fit``.
 
     Examples
@@ -96,6 +98,8 @@ def ordering_quality(
     """
     samples = as_sample_matrix(X)
     labels = as_labels(y, "y") if needs_labels(rearranger.affinity) and y is not None else None
+    if labels is not None and is_quantity(labels):  # fractions, so that no half reads as classes
+        labels = standardized(labels[:, None])[:, 0]
     halves = _halves(rearranger, len(samples), labels, n_halves, random_state)
     is_fitted = hasattr(rearranger, "layout_")
     fitted: Any = rearranger if is_fitted else clone(rearranger)
@@ -169,6 +173,8 @@ def _halves(
     codes, counts = np.zeros(n_rows, dtype=np.int64), np.array([n_rows])
     if labels is not None:
         _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        if is_quantity(labels):  # few neighbours in rank at a time, so that halves are random
+            codes = np.argsort(np.argsort(labels, kind="stable")) // QUANTITY_STRATUM
     alone = labels is not None and not is_quantity(labels) and counts.min() < 2
     if is_fixed or alone or n_rows < FEWEST_ROWS or len(codes) != n_rows:
         return []
@@ -177,7 +183,9 @@ def _halves(
     for _ in range(number):
         rows = np.lexsort((generator.random_sample(n_rows), codes))
         first, second = generator.randint(2**30, size=2).tolist()
-        splits.append(_Halves((np.sort(rows[::2]), np.sort(rows[1::2])), (first, second)))
+        halves = np.sort(rows[::2]), np.sort(rows[1::2])
+        if labels is None or all(np.unique(labels[half]).size > 1 for half in halves):
+            splits.append(_Halves(halves, (first, second)))
     return splits
 
 

@@ -17,7 +17,12 @@ NO_AGREEMENT = 0.15  # agreement at level 1 below which two trees have nothing i
 # features it stays below the first, and of few features below the second divided by their number.
 NO_GAIN, NO_GAIN_OF_FEW = 0.03, 0.6
 AS_GOOD = 0.01  # of the cut of random orders: a gain over the given order not worth a change
-NOTHING = 1e-12  # affinity
+# Affinity that is rounding: of those that are squares of what may be small, and of the others by
+# name. A matrix or a function may have any scale.
+NOTHING = {"covariance": 1e-30, "class-mean": 1e-30} | dict.fromkeys(
+    ("pearson", "spearman", "mutual_info", "distance_correlation"), 1e-12
+)
+NO_ROOM = 1e-12  # share of the cut of random orders by which the true one lies below
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,14 @@ class OrderingQuality:
             return None
         room = self.cut["random"] - self.cut["truth"]
         above = self.cut["found"] - self.cut["truth"]
-        return 100.0 * above / room if room > NOTHING else None
+        return 100.0 * above / room if room > NO_ROOM * self.cut["random"] else None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against the order, one sentence each; empty if nothing does."""
         if not self.levels:
             return ("no block of this layout holds several features: every order is the same",)
-        if self.strongest <= NOTHING:
+        if self.strongest <= NOTHING.get(self.affinity, 0.0):
             return ("no two features are related at all: every order is the same",)
         found = []
         if self.strongest < self.noise:
@@ -145,7 +150,7 @@ class OrderingQuality:
 
     def _below_random(self, order: str) -> float:
         random = self.cut["random"]
-        return 1.0 - self.cut[order] / random if random > NOTHING else 0.0
+        return 1.0 - self.cut[order] / random if random > 0.0 else 0.0
 
     def to_text(self) -> str:
         """Summary for a terminal."""
