@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from entangle.entropy import geometric_entanglement as geometric_entanglement
     from entangle.networks import MatrixProductState as MatrixProductState
     from entangle.networks import TreeTensorNetwork as TreeTensorNetwork
+    from entangle.networks.classifier import TensorNetworkClassifier as TensorNetworkClassifier
     from entangle.ordering import FeatureRearranger as FeatureRearranger
     from entangle.partition import Partition as Partition
     from entangle.partition import canonical_partitions as canonical_partitions
@@ -39,6 +40,7 @@ _HOME = {
     "Partition": "partition",
     "Report": "report",
     "SampleCurve": "sample_curve",
+    "TensorNetworkClassifier": "networks.classifier",
     "TreeTensorNetwork": "networks",
     "canonical_partitions": "partition",
     "correlation_affinity": "affinity",

@@ -1,0 +1,336 @@
+"""A scikit-learn classifier whose model is a tensor network, so its entanglement is readable.
+
+The network is linear in every feature's local vector, and its label axis gives the logits. It
+memorises a thousand images within ten epochs, so what it learns beyond that is decided by three
+things that are on by default: noise on the values, smoothed labels, and early stopping.
+
+Source: Stoudenmire and Schwab 2016, arXiv:1605.05775 (matrix product states); Efthymiou,
+Hidary, Leichenauer 2019, arXiv:1906.06329 (by automatic differentiation); Szegedy et al. 2016,
+arXiv:1512.00567 (label smoothing); Bishop 1995, Neural Computation 7, 108 (noise).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+from torch import Tensor
+
+from entangle.axes import Shape
+from entangle.embedding import Embedding
+from entangle.errors import InputError
+from entangle.networks.fitting import Network, bounded_logits, build_network, checked_device
+from entangle.networks.inputs import Inputs
+from entangle.training import Epoch, Plan, train
+
+__all__ = ["TensorNetworkClassifier"]
+
+EPOCHS, STEPS = 30, 600  # by default as many epochs, or as many steps if those are more epochs
+FIRST_ROWS = 512  # samples that first values are fitted to
+ROWS = 1024  # samples predicted at once
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+Rows = NDArray[np.int64]
+
+
+class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
+    """Classifier by a tree tensor network or a matrix product state, trained by Adam.
+
+    Parameters
+    ----------
+    network
+        ``"tree"``: the canonical tree of ``shape``. ``"mps"``: a chain, labels in the middle.
+    bond_dim
+        Longest bond.
+    shape
+        Axis lengths of a sample that is a grid, row-major, for a tree. Default: a sequence.
+    embedding
+        ``"trigonometric"``: (cos, sin) of a quarter turn over the range, theta 0.5; another
+        name or a callable as for ``DataTensor`` that embeds each sample alone.
+    scale
+        ``"feature"``: map every feature to [0, 1] by its training range, and clip. ``"all"``: by
+        the range of all features, for those of one unit. ``None``: take values as they are.
+    shared
+        One tensor for all features (``"mps"``), or for all nodes of a level (``"tree"``).
+    learning_rate, batch_size, weight_decay
+        Of AdamW; the rate rises over one epoch and then falls along a cosine to 0.
+    max_epochs
+        Default: 30, or so many that there are 600 steps if that is more.
+    early_stopping
+        Stop by the loss on a validation split and restore the best weights.
+    validation_fraction
+        Share of each class that is split off; one sample at least of a class that has two.
+    patience
+        Epochs without a lower validation loss. Default: a third of ``max_epochs``.
+    noise
+        Standard deviation of fresh noise on every training value, in units of the range; less
+        for more than 64 features, see `Inputs`; none without ``scale``.
+    label_smoothing
+        Share of each label that goes to all classes equally.
+    class_weight
+        ``None``, ``"balanced"`` or a weight for each class.
+    device
+        Where to train and predict. Default: the CPU.
+    dtype
+        ``"float32"`` or ``"float64"``, in training; the fitted network is float64.
+    random_state
+        Seed of first values, batches, noise and split; results are equal on one machine.
+    progress
+        Show a progress bar on a terminal.
+
+    Attributes
+    ----------
+    network_
+        The trained ``TreeTensorNetwork`` or ``MatrixProductState``: a state with entropies.
+    classes_
+        Labels, sorted; the order of the network's label axis.
+    history_
+        An :class:`~entangle.training.Epoch` for each epoch; the validation score is accuracy.
+    n_iter_
+        Epochs trained.
+    n_features_in_, feature_names_in_
+        Number of features and, if ``X`` had string column names, their names.
+
+    Notes
+    -----
+    Logits are the network's contraction, compressed where it is large, see
+    :mod:`entangle.networks.fitting`. Ctrl-C ends training with a warning and keeps the best
+    weights so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from entangle import TensorNetworkClassifier
+    >>> X = np.random.default_rng(0).random((200, 4))
+    >>> model = TensorNetworkClassifier(bond_dim=3, max_epochs=40, random_state=0)
+    >>> bool(model.fit(X, X[:, 0] > X[:, 3]).score(X, X[:, 0] > X[:, 3]) > 0.9)
+    True
+    """
+
+    network_: Network
+    classes_: NDArray[Any]
+    history_: tuple[Epoch, ...]
+    n_iter_: int
+    n_features_in_: int
+
+    def __init__(
+        self,
+        network: str = "tree",
+        bond_dim: int = 10,
+        shape: Shape | None = None,
+        embedding: str | Embedding = "trigonometric",
+        *,
+        scale: str | None = "feature",
+        shared: bool = False,
+        learning_rate: float = 1e-2,
+        batch_size: int = 64,
+        max_epochs: int | None = None,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        patience: int | None = None,
+        weight_decay: float = 0.0,
+        noise: float = 0.1,
+        label_smoothing: float = 0.1,
+        class_weight: str | dict[Any, float] | None = None,
+        device: torch.device | str | None = None,
+        dtype: str = "float32",
+        random_state: int | np.random.RandomState | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.network = network
+        self.bond_dim = bond_dim
+        self.shape = shape
+        self.embedding = embedding
+        self.scale = scale
+        self.shared = shared
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.weight_decay = weight_decay
+        self.noise = noise
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.progress = progress
+
+    # -- training --------------------------------------------------------------------------
+
+    def fit(self, X: object, y: object, sample_weight: object = None) -> TensorNetworkClassifier:
+        """Train on rows of ``X`` with labels ``y``.
+
+        Parameters
+        ----------
+        X
+            Array or frame, shape ``(samples, features)``, finite, at least two features.
+        y
+            Labels, shape ``(samples,)``: numbers or text, at least two classes.
+        sample_weight
+            Weight of each sample's loss, shape ``(samples,)``; only ratios count. A sample of
+            weight 0 is left out altogether.
+
+        Raises
+        ------
+        InputError
+            If there is one class only, an option is unusable, or the loss is not finite.
+        PartitionError
+            If ``shape`` does not hold the features.
+        """
+        samples, labels, weights = self._validated(X, y, sample_weight)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"y needs at least two classes, got 1 class ({self.classes_[0]!r}); a classifier "
+                "has nothing to tell apart there"
+            )
+        weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
+        seeds = check_random_state(self.random_state)
+        seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
+        device = checked_device(self.device)
+        self._inputs = Inputs.fitted(samples, self.embedding, self.scale)
+        data = (
+            torch.from_numpy(self._inputs.values(samples)).to(device, self._torch_dtype()),
+            torch.from_numpy(codes).to(device),
+            torch.from_numpy(weights / weights.mean()).to(device, self._torch_dtype()),
+        )
+        training, validation = self._split(codes, np.random.default_rng(seed))
+        self._train(data, training, validation, torch.Generator().manual_seed(seed))
+        return self
+
+    def _validated(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[NDArray[np.floating], NDArray[Any], NDArray[np.float64]]:
+        """Rows that have a weight, with their labels and weights."""
+        self._check_options()
+        samples, labels = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, ensure_min_features=2
+        )
+        labels = column_or_1d(labels, warn=True)
+        check_classification_targets(labels)
+        weights = np.asarray(
+            _check_sample_weight(sample_weight, samples, dtype=np.float64, ensure_non_negative=True)
+        )
+        kept = weights > 0
+        if not kept.any():
+            raise InputError("all sample weights are zero; give a sample of each class a weight")
+        return samples[kept], labels[kept], weights[kept]
+
+    def _check_options(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise InputError(
+                f"validation_fraction is between 0 and 1, got {self.validation_fraction!r}"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing is in [0, 1), got {self.label_smoothing!r}")
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise InputError(f"noise is a finite number of at least 0, got {self.noise!r}")
+        self._torch_dtype()
+
+    def _torch_dtype(self) -> torch.dtype:
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype is 'float32' or 'float64', got {self.dtype!r}")
+        return DTYPES[self.dtype]
+
+    def _split(self, codes: NDArray[Any], random: np.random.Generator) -> tuple[Rows, Rows]:
+        """Rows to train on and to validate with, the same share of every class."""
+        held = np.zeros(len(codes), dtype=bool)
+        if self.early_stopping:
+            for code in range(len(self.classes_)):
+                rows = random.permutation(np.flatnonzero(codes == code))
+                wanted = max(1, round(self.validation_fraction * len(rows)))
+                held[rows[: min(wanted, len(rows) - 1)]] = True
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+    def _plan(self, n_samples: int) -> Plan:
+        steps = -(-n_samples // max(1, self.batch_size))
+        epochs = max(EPOCHS, -(-STEPS // steps)) if self.max_epochs is None else self.max_epochs
+        return Plan(
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            max_epochs=epochs,
+            patience=-(-epochs // 3) if self.patience is None else self.patience,
+            weight_decay=self.weight_decay,
+        )
+
+    def _train(
+        self, data: tuple[Tensor, ...], training: Rows, validation: Rows, source: torch.Generator
+    ) -> None:
+        plan = self._plan(len(training))
+        device = data[0].device
+        noise_source = torch.Generator(device).manual_seed(source.initial_seed())
+        first = self._inputs.vectors(data[0][training[:FIRST_ROWS]], 0.0, noise_source)
+        network = build_network(
+            self.network, first.shape[1], self.shape, first.shape[2], self.bond_dim,
+            len(self.classes_), self.shared, source, self._torch_dtype(), device,
+        )  # fmt: skip
+        network.initialize(first, generator=source)
+        embed = self._inputs.vectors
+
+        def logits(values: Tensor, noise: float = 0.0) -> Tensor:
+            return bounded_logits(*network(embed(values, noise, noise_source)))
+
+        def losses(values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+            found = logits(values, self.noise if network.training else 0.0)
+            return weights * torch.nn.functional.cross_entropy(
+                found, codes, reduction="none", label_smoothing=self.label_smoothing
+            )
+
+        def hits(values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
+            return (logits(values).argmax(dim=1) == codes).double()
+
+        held = tuple(tensor[validation] for tensor in data) if len(validation) else None
+        rows = tuple(tensor[training] for tensor in data)
+        self.history_ = train(
+            network, losses, rows, plan, source, validation=held, scores=hits,
+            on_epoch=self._on_epoch, progress=self.progress,
+        )  # fmt: skip
+        self.n_iter_ = len(self.history_)
+        self.network_ = network.double()
+
+    def _on_epoch(self, epoch: Epoch) -> None:
+        """Do nothing; for subclasses that watch training."""
+
+    # -- prediction ------------------------------------------------------------------------
+
+    def logits(self, X: object) -> NDArray[np.float64]:
+        """Logits of every class, shape ``(samples, classes)``."""
+        check_is_fitted(self)
+        samples = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        values = self._inputs.values(np.asarray(samples))
+        device = self.network_.log_factor.device
+        found = []
+        with torch.no_grad():
+            for begin in range(0, len(values), ROWS):
+                rows = torch.from_numpy(values[begin : begin + ROWS]).to(device)
+                found.append(bounded_logits(*self.network_(self._inputs.embedding(rows))))
+        return torch.cat(found).cpu().numpy()
+
+    def decision_function(self, X: object) -> NDArray[np.float64]:
+        """Logits, shape ``(samples, classes)``; of two classes the second's minus the first's."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: object) -> NDArray[np.float64]:
+        """Probability of every class, shape ``(samples, classes)``: softmax of the logits."""
+        return torch.softmax(torch.from_numpy(self.logits(X)), dim=1).numpy()
+
+    def predict(self, X: object) -> NDArray[Any]:
+        """Most probable label of each sample, shape ``(samples,)``."""
+        return self.classes_[self.logits(X).argmax(axis=1)]

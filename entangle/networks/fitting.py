@@ -1,0 +1,113 @@
+r"""What every fit of a network to labels or outputs needs: the network by name, its logits.
+
+A contraction is ``values * exp(log_scale)``, a product over all features, so its size varies
+between samples by powers. Cross-entropy takes logits of the size it needs and no more, so they
+are the contraction itself where its norm is at most :math:`e^3`, and beyond it the norm grows as
+its logarithm:
+
+.. math:: z = \frac{v}{\lVert v\rVert} h(\ln\lVert v\rVert + s),\quad
+    h(t) = e^t \text{ for } t \le 3,\ e^3 (1 + t - 3) \text{ above}
+
+Nothing overflows, gradients stay bounded, no sample's prediction changes, and small
+contractions, those of samples that the network knows little of, still mean doubt. Values normalised
+per sample would lose that, and would not be linear in the tensor anywhere, as the states whose
+entanglement is measured are. Measured on digits, all three train alike (spread of seeds).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from entangle.axes import Shape
+from entangle.errors import InputError, PartitionError
+from entangle.networks.matrix_product import MatrixProductState
+from entangle.networks.tree import TreeTensorNetwork
+from entangle.partition import as_shape
+
+__all__ = ["KINDS", "Network", "bounded_logits", "build_network", "checked_device"]
+
+Network = MatrixProductState | TreeTensorNetwork
+
+KINDS = ("tree", "mps")
+LARGEST = 3.0  # logarithm of the norm up to which logits are the contraction itself
+
+
+def bounded_logits(values: Tensor, log_scale: Tensor) -> Tensor:
+    """Logits of a contraction, shape ``(batch, labels)``: itself if small, compressed if large.
+
+    Parameters
+    ----------
+    values, log_scale
+        As a network's ``forward`` returns them, shapes ``(batch, labels)`` and ``(batch,)``.
+    """
+    tiny = torch.finfo(values.dtype).tiny
+    norm = values.square().sum(dim=1).clamp_min(tiny).sqrt()
+    log = norm.log() + log_scale
+    # Both branches are clamped first: the one not taken must have a finite gradient.
+    small = log.clamp(max=LARGEST).exp()
+    size = small * (1 + (log - LARGEST).clamp_min(0))
+    return values / norm[:, None] * size[:, None]
+
+
+def build_network(
+    kind: str,
+    n_features: int,
+    shape: Shape | None,
+    local_dim: int,
+    bond_dim: int,
+    n_labels: int,
+    shared: bool,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Network:
+    """Build a tree or a matrix product state, by name.
+
+    Raises
+    ------
+    InputError
+        If the name or the bond dimension is unusable, or a matrix product state is to be a grid.
+    PartitionError
+        If ``shape`` does not have as many places as there are features.
+    """
+    if kind not in KINDS:
+        raise InputError(f"network is one of {', '.join(KINDS)}, got {kind!r}")
+    if not math.isfinite(bond_dim) or bond_dim != int(bond_dim) or bond_dim < 1:
+        raise InputError(f"bond_dim is a whole number of at least 1, got {bond_dim!r}")
+    axes = as_shape(n_features if shape is None else shape)
+    if math.prod(axes) != n_features:
+        raise PartitionError(
+            f"shape {shape!r} has {math.prod(axes)} places, X has {n_features} features; pass the "
+            "axis lengths of one sample, or None for a sequence"
+        )
+    options = {"generator": generator, "dtype": dtype, "device": device}
+    if kind == "tree":
+        return TreeTensorNetwork(axes, local_dim, int(bond_dim), n_labels, shared, **options)
+    if len(axes) > 1:
+        raise InputError(
+            f"a matrix product state is a sequence, got shape {shape!r}; leave shape out, or pass "
+            "network='tree'"
+        )
+    return MatrixProductState(
+        n_features, local_dim, int(bond_dim), n_labels, uniform=shared, **options
+    )
+
+
+def checked_device(device: torch.device | str | None) -> torch.device:
+    """Device to train on; the CPU by default.
+
+    Raises
+    ------
+    InputError
+        If it is not available here.
+    """
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError) as reason:
+        raise InputError(
+            f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
+            "cuda where torch finds a GPU"
+        ) from reason

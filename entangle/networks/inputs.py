@@ -1,0 +1,96 @@
+"""From rows of numbers to local vectors: ranges learned from the training rows, an embedding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from entangle.embedding import Embedding, Trigonometric, resolve_embedding
+from entangle.errors import InputError
+
+__all__ = ["Inputs"]
+
+SCALES = ("feature", "all", None)
+THETA = 0.5  # a quarter turn over the range: the ends are orthogonal
+FULL_NOISE = 64  # features up to which noise has its full size
+FIRST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Map from values to local vectors.
+
+    Attributes
+    ----------
+    embedding
+        From values ``(samples, features)`` to vectors ``(samples, features, local)``, each
+        sample alone.
+    low, width
+        Of the training range of each feature, shape ``(features,)``; ``None``: values stay.
+    """
+
+    embedding: Embedding
+    low: NDArray[np.float64] | None
+    width: NDArray[np.float64] | None
+
+    @classmethod
+    def fitted(
+        cls, X: NDArray[np.floating], embedding: str | Embedding, scale: str | None
+    ) -> Inputs:
+        """Learn the range of every feature, or of all together.
+
+        Raises
+        ------
+        InputError
+            If an option is unknown or the embedding looks at several samples at once.
+        """
+        if scale not in SCALES:
+            raise InputError(f"scale is 'feature', 'all' or None, got {scale!r}")
+        named = isinstance(embedding, str)
+        given = Trigonometric(THETA) if named and embedding == "trigonometric" else embedding
+        low = width = None
+        if scale is not None:
+            axis = 0 if scale == "feature" else None
+            low = np.broadcast_to(X.min(axis=axis), X.shape[1:]).astype(np.float64)
+            width = np.broadcast_to(X.max(axis=axis), X.shape[1:]).astype(np.float64) - low
+            width = np.where(width > 0, width, 1.0)
+        inputs = cls(resolve_embedding(given), low, width)
+        inputs._require_rowwise(torch.from_numpy(inputs.values(X[:FIRST_ROWS])))
+        return inputs
+
+    def values(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Values mapped to [0, 1] by the training range, and clipped to it."""
+        if self.low is None or self.width is None:
+            return X.astype(np.float64)
+        return np.clip((X.astype(np.float64) - self.low) / self.width, 0.0, 1.0)
+
+    def vectors(self, values: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+        """Local vectors of values with normal noise; without if the values have no range.
+
+        The errors of features multiply, so beyond 64 features the noise shrinks as one over the
+        square root of their number, which keeps the error of the product what it is for 64.
+        """
+        if noise and self.low is not None:
+            size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1]))
+            values = values + size * torch.randn(
+                values.shape, generator=generator, dtype=values.dtype, device=values.device
+            )
+        return self.embedding(values)
+
+    def _require_rowwise(self, values: Tensor) -> None:
+        together, alone = self.embedding(values), self.embedding(values[:1])
+        if together.ndim != 3 or together.shape[:2] != values.shape:
+            raise InputError(
+                "an embedding maps (samples, features) to (samples, features, local), got "
+                f"{tuple(values.shape)} -> {tuple(together.shape)}"
+            )
+        if together.shape[2] != alone.shape[2] or not torch.allclose(together[:1], alone):
+            raise InputError(
+                "the embedding gives a sample another vector when others are with it; pass one "
+                "that does not, such as Gaussian(length_scale=0.3, interval=(-1, 2))"
+            )

@@ -1,0 +1,273 @@
+"""The one training loop: Adam, a cosine schedule, early stopping, and nothing global.
+
+The loop knows no model and no task. It is given a module to train, a function from a batch to
+one loss a sample, and the tensors that batches are cut from; so classifiers, surrogates and
+every later model share it. All randomness comes from one ``torch.Generator``, and the learning
+rate rises over the first epoch and falls along a cosine to zero in the last: rates that train
+quickly are not stable for the products of many tensors from the start.
+
+Source: Kingma and Ba 2015, arXiv:1412.6980 (Adam); Loshchilov and Hutter 2017, arXiv:1608.03983
+and 1711.05101 (cosine, decoupled weight decay).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from entangle.errors import InputError
+from entangle.progress import progress_bar
+
+__all__ = ["Epoch", "Plan", "train"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes
+    ----------
+    learning_rate
+        Largest step size of Adam.
+    batch_size
+        Samples a step.
+    max_epochs
+        Passes through the data; the schedule of the learning rate is as long.
+    patience
+        Epochs without a lower validation loss after which training stops. ``None``: never.
+    weight_decay
+        Decoupled from the gradient, as in AdamW.
+    gradient_norm
+        Longer gradients are shortened to this norm.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive (``weight_decay``: negative).
+    """
+
+    learning_rate: float = 1e-2
+    batch_size: int = 64
+    max_epochs: int = 50
+    patience: int | None = None
+    weight_decay: float = 0.0
+    gradient_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_epochs", "patience"):
+            value = getattr(self, name)
+            if not (value is None and name == "patience") and (value != int(value) or value < 1):
+                raise InputError(f"{name} is a whole number of at least 1, got {value!r}")
+        for name in ("learning_rate", "gradient_norm", "weight_decay"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (value == 0 and name != "weight_decay"):
+                raise InputError(f"{name} is a positive finite number, got {value!r}")
+
+    def rate(self, progress: float) -> float:
+        """Learning rate when ``progress`` epochs are done."""
+        warm = min(1.0, progress) if self.max_epochs > 1 else 1.0
+        return self.learning_rate * warm * (1 + math.cos(math.pi * progress / self.max_epochs)) / 2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass through the data did.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    loss
+        Mean training loss, of the weights as they were at each step.
+    validation_loss, validation_score
+        Means over the validation samples after the epoch; NaN without them.
+    seconds
+        Wall time since training began.
+    """
+
+    number: int
+    loss: float
+    validation_loss: float
+    validation_score: float
+    seconds: float
+
+
+Measure = Callable[..., Tensor]
+Callback = Callable[[Epoch], object]
+
+
+def train(
+    module: torch.nn.Module,
+    losses: Measure,
+    data: Sequence[Tensor],
+    plan: Plan,
+    generator: torch.Generator,
+    *,
+    validation: Sequence[Tensor] | None = None,
+    validation_losses: Measure | None = None,
+    scores: Measure | None = None,
+    on_epoch: Callback | None = None,
+    progress: bool = False,
+) -> tuple[Epoch, ...]:
+    """Train a module in place.
+
+    With validation samples the weights of the epoch with the lowest validation loss are
+    restored at the end; without them those of the last epoch stay. Ctrl-C ends training as a
+    stop would, with a warning, once one epoch is done; before that it is passed on.
+
+    Parameters
+    ----------
+    module
+        Its parameters are trained; on return it is in evaluation mode.
+    losses
+        Function from a batch of each tensor in ``data`` to one loss a sample, shape
+        ``(batch,)``; weights of samples are its business.
+    data
+        Tensors with the same first axis, where the module is.
+    plan
+        Rates and lengths.
+    generator
+        Of the order of the samples, on the CPU.
+    validation
+        Like ``data``, not trained on.
+    validation_losses
+        Like ``losses``, for validation samples. Default: ``losses``.
+    scores
+        Function from a batch to a score a sample; only recorded.
+    on_epoch
+        Called after every epoch.
+    progress
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    tuple of Epoch
+        One an epoch.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+    """
+    run = _Run(module, losses, tuple(data), plan, generator)
+    measured = (validation_losses or losses, scores, tuple(validation) if validation else None)
+    with progress_bar("training", plan.max_epochs, progress) as advance:
+        try:
+            for _ in range(plan.max_epochs):
+                epoch = run.epoch(*measured)
+                advance(1)
+                if on_epoch is not None:
+                    on_epoch(epoch)
+                if run.stalled:
+                    break
+        except KeyboardInterrupt:
+            if not run.history:
+                raise
+            warnings.warn(
+                f"training was interrupted after {len(run.history)} of {plan.max_epochs} epochs; "
+                "the best weights so far are kept",
+                stacklevel=2,
+            )
+    run.restore()
+    return tuple(run.history)
+
+
+class _Run:
+    """State of one training: optimizer, record, best weights."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        losses: Measure,
+        data: tuple[Tensor, ...],
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> None:
+        self.module, self.losses, self.data = module, losses, data
+        self.plan, self.generator = plan, generator
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay
+        )
+        self.history: list[Epoch] = []
+        self.best: list[Tensor] | None = None
+        self.best_loss, self.best_number = math.inf, 0
+        self.started = time.perf_counter()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the validation loss has not fallen for as long as the plan is patient."""
+        waited = len(self.history) - self.best_number
+        return (
+            self.best is not None
+            and self.plan.patience is not None
+            and waited >= self.plan.patience
+        )
+
+    def epoch(
+        self, losses: Measure, scores: Measure | None, validation: tuple[Tensor, ...] | None
+    ) -> Epoch:
+        """Pass through the data once, then measure."""
+        loss = self._pass()
+        found = math.nan, math.nan
+        if validation is not None:
+            self.module.eval()
+            found = (
+                _mean(losses, validation, self.plan.batch_size),
+                _mean(scores, validation, self.plan.batch_size) if scores else math.nan,
+            )
+        number = len(self.history) + 1
+        if found[0] < self.best_loss:
+            self.best = [parameter.detach().clone() for parameter in self.parameters]
+            self.best_loss, self.best_number = found[0], number
+        self.history.append(Epoch(number, loss, *found, time.perf_counter() - self.started))
+        return self.history[-1]
+
+    def _pass(self) -> float:
+        """Step through all batches; return the mean loss."""
+        self.module.train()
+        total, n_samples = torch.zeros(()), len(self.data[0])
+        order = torch.randperm(n_samples, generator=self.generator).to(self.data[0].device)
+        for begin in range(0, n_samples, self.plan.batch_size):
+            rows = order[begin : begin + self.plan.batch_size]
+            done = len(self.history) + (begin + len(rows) / 2) / n_samples
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.plan.rate(done)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.losses(*(tensor[rows] for tensor in self.data)).mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.gradient_norm)
+            self.optimizer.step()
+            total = total.to(loss.device) + loss.detach() * len(rows)
+        mean = float(total) / n_samples
+        if not math.isfinite(mean):
+            raise InputError(
+                f"the loss became {mean} in epoch {len(self.history) + 1}; pass a learning_rate "
+                f"below {self.plan.learning_rate}, or scale the inputs"
+            )
+        return mean
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the best weights back, if there are any."""
+        self.module.eval()
+        if self.best is not None:
+            for parameter, best in zip(self.parameters, self.best, strict=True):
+                parameter.copy_(best)
+
+
+@torch.no_grad()
+def _mean(measure: Measure, data: tuple[Tensor, ...], batch_size: int) -> float:
+    batches = _batches(data, 4 * batch_size)
+    return float(torch.cat([measure(*batch) for batch in batches]).double().mean())
+
+
+def _batches(data: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
+    for begin in range(0, len(data[0]), size):
+        yield tuple(tensor[begin : begin + size] for tensor in data)
