@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -62,7 +63,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "patience"):
             value = getattr(self, name)
-            if not (value is None and name == "patience") and (value != int(value) or value < 1):
+            if value is None and name == "patience":
+                continue
+            if not isinstance(value, Integral) or value < 1:
                 raise InputError(f"{name} is a whole number of at least 1, got {value!r}")
         for name in ("learning_rate", "gradient_norm", "weight_decay"):
             value = getattr(self, name)

@@ -32,6 +32,7 @@ from torch import Tensor
 from entangle.axes import Shape
 from entangle.embedding import Embedding
 from entangle.errors import InputError
+from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import Network, bounded_logits, build_network, checked_device
 from entangle.networks.inputs import Inputs
 from entangle.training import Epoch, Plan, train
@@ -272,34 +273,23 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     def _train(
         self, data: tuple[Tensor, ...], training: Rows, validation: Rows, source: torch.Generator
     ) -> None:
-        plan = self._plan(len(training))
-        device = data[0].device
-        noise_source = torch.Generator(device).manual_seed(source.initial_seed())
-        first = self._inputs.vectors(data[0][training[:FIRST_ROWS]], 0.0, noise_source)
+        rows = tuple(tensor[training] for tensor in data)
+        held = tuple(tensor[validation] for tensor in data) if len(validation) else None
+        first = rows[0][:FIRST_ROWS]
+        vectors, device = self._inputs.vectors(first), first.device
         network = build_network(
-            self.network, first.shape[1], self.shape, first.shape[2], self.bond_dim,
+            self.network, vectors.shape[1], self.shape, vectors.shape[2], self.bond_dim,
             len(self.classes_), self.shared, source, self._torch_dtype(), device,
         )  # fmt: skip
-        network.initialize(first, generator=source)
-        embed = self._inputs.vectors
-
-        def logits(values: Tensor, noise: float = 0.0) -> Tensor:
-            return bounded_logits(*network(embed(values, noise, noise_source)))
-
-        def losses(values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
-            found = logits(values, self.noise if network.training else 0.0)
-            return weights * torch.nn.functional.cross_entropy(
-                found, codes, reduction="none", label_smoothing=self.label_smoothing
-            )
-
-        def hits(values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
-            return (logits(values).argmax(dim=1) == codes).double()
-
-        held = tuple(tensor[validation] for tensor in data) if len(validation) else None
-        rows = tuple(tensor[training] for tensor in data)
+        network.initialize(vectors, generator=source)
+        noises = torch.Generator(device).manual_seed(source.initial_seed() + 1)
+        shrinkage = self._inputs.shrinkage(first, self.noise, noises)
+        objective = CrossEntropy(
+            network, self._inputs, self.noise, shrinkage, self.label_smoothing, noises
+        )
         self.history_ = train(
-            network, losses, rows, plan, source, validation=held, scores=hits,
-            on_epoch=self._on_epoch, progress=self.progress,
+            network, objective.losses, rows, self._plan(len(training)), source, validation=held,
+            scores=objective.hits, on_epoch=self._on_epoch, progress=self.progress,
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
         self.network_ = network.double()

@@ -69,18 +69,41 @@ class Inputs:
             return X.astype(np.float64)
         return np.clip((X.astype(np.float64) - self.low) / self.width, 0.0, 1.0)
 
-    def vectors(self, values: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    def vectors(self, values: Tensor) -> Tensor:
+        """Local vectors of values, shape ``(samples, features, local)``."""
+        return self.embedding(values)
+
+    def noisy_vectors(
+        self, values: Tensor, noise: float, shrinkage: float, generator: torch.Generator
+    ) -> Tensor:
         """Local vectors of values with normal noise; without if the values have no range.
 
         The errors of features multiply, so beyond 64 features the noise shrinks as one over the
         square root of their number, which keeps the error of the product what it is for 64.
+
+        Parameters
+        ----------
+        shrinkage
+            As :meth:`shrinkage` returned it; the vectors are divided by it.
         """
-        if noise and self.low is not None:
-            size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1]))
-            values = values + size * torch.randn(
-                values.shape, generator=generator, dtype=values.dtype, device=values.device
-            )
-        return self.embedding(values)
+        if not noise or self.low is None:
+            return self.embedding(values)
+        size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1]))
+        normal = torch.randn(
+            values.shape, generator=generator, dtype=values.dtype, device=values.device
+        )
+        return self.embedding(values + size * normal) / shrinkage
+
+    def shrinkage(self, values: Tensor, noise: float, generator: torch.Generator) -> float:
+        r"""Factor by which noise shortens the mean local vector.
+
+        For the trigonometric embedding it is :math:`e^{-(\pi\theta\sigma)^2/2}`. A network is
+        linear in every vector, so once this is divided out its mean over the noise is what it
+        gives without noise, and no factor to the power of the features parts the two.
+        """
+        clean = self.embedding(values)
+        noisy = self.noisy_vectors(values, noise, 1.0, generator)
+        return float((clean * noisy).sum() / clean.square().sum())
 
     def _require_rowwise(self, values: Tensor) -> None:
         together, alone = self.embedding(values), self.embedding(values[:1])
