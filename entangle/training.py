@@ -19,13 +19,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from entangle.errors import InputError
 from entangle.progress import progress_bar
 
-__all__ = ["Epoch", "Plan", "train"]
+__all__ = ["Epoch", "Plan", "stratified_split", "train"]
 
 
 @dataclass(frozen=True)
@@ -274,3 +276,25 @@ def _mean(measure: Measure, data: tuple[Tensor, ...], batch_size: int) -> float:
 def _batches(data: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
     for begin in range(0, len(data[0]), size):
         yield tuple(tensor[begin : begin + size] for tensor in data)
+
+
+def stratified_split(
+    codes: NDArray[np.integer], fraction: float, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to validate with, the same share of every class.
+
+    Of a class of two or more at least one row goes each way; a single row is trained on.
+
+    Parameters
+    ----------
+    codes
+        Class of each row, shape ``(samples,)``.
+    fraction
+        Share of rows to validate with; 0: none.
+    """
+    held = np.zeros(len(codes), dtype=bool)
+    for code in np.unique(codes) if fraction else ():
+        rows = random.permutation(np.flatnonzero(codes == code))
+        wanted = max(1, round(fraction * len(rows)))
+        held[rows[: min(wanted, len(rows) - 1)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -35,7 +35,7 @@ from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import Network, bounded_logits, build_network, checked_device
 from entangle.networks.inputs import Inputs
-from entangle.training import Epoch, Plan, train
+from entangle.training import Epoch, Plan, stratified_split, train
 
 __all__ = ["TensorNetworkClassifier"]
 
@@ -211,8 +211,9 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
             torch.from_numpy(codes).to(device),
             torch.from_numpy(weights / weights.mean()).to(device, self._torch_dtype()),
         )
-        training, validation = self._split(codes, np.random.default_rng(seed))
-        self._train(data, training, validation, torch.Generator().manual_seed(seed))
+        fraction = self.validation_fraction if self.early_stopping else 0.0
+        parts = stratified_split(codes, fraction, np.random.default_rng(seed))
+        self._train(data, *parts, torch.Generator().manual_seed(seed))
         return self
 
     def _validated(
@@ -220,13 +221,13 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     ) -> tuple[NDArray[np.floating], NDArray[Any], NDArray[np.float64]]:
         """Rows that have a weight, with their labels and weights."""
         self._check_options()
-        samples, labels = validate_data(
+        checked: Any = validate_data(
             self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, ensure_min_features=2
         )
-        labels = column_or_1d(labels, warn=True)
+        samples, labels = checked[0], column_or_1d(checked[1], warn=True)
         check_classification_targets(labels)
-        weights = np.asarray(
-            _check_sample_weight(sample_weight, samples, dtype=np.float64, ensure_non_negative=True)
+        weights: Any = _check_sample_weight(
+            sample_weight, samples, dtype=np.float64, ensure_non_negative=True
         )
         kept = weights > 0
         if not kept.any():
@@ -248,16 +249,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         if self.dtype not in DTYPES:
             raise InputError(f"dtype is 'float32' or 'float64', got {self.dtype!r}")
         return DTYPES[self.dtype]
-
-    def _split(self, codes: NDArray[Any], random: np.random.Generator) -> tuple[Rows, Rows]:
-        """Rows to train on and to validate with, the same share of every class."""
-        held = np.zeros(len(codes), dtype=bool)
-        if self.early_stopping:
-            for code in range(len(self.classes_)):
-                rows = random.permutation(np.flatnonzero(codes == code))
-                wanted = max(1, round(self.validation_fraction * len(rows)))
-                held[rows[: min(wanted, len(rows) - 1)]] = True
-        return np.flatnonzero(~held), np.flatnonzero(held)
 
     def _plan(self, n_samples: int) -> Plan:
         steps = -(-n_samples // max(1, self.batch_size))
@@ -299,11 +290,11 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     # -- prediction ------------------------------------------------------------------------
 
-    def logits(self, X: object) -> NDArray[np.float64]:
+    def logits(self, X: Any) -> NDArray[np.float64]:
         """Logits of every class, shape ``(samples, classes)``."""
         check_is_fitted(self)
-        samples = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        values = self._inputs.values(np.asarray(samples))
+        samples: Any = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        values = self._inputs.values(samples)
         device = self.network_.log_factor.device
         found = []
         with torch.no_grad():

@@ -1,0 +1,334 @@
+import math
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import make_blobs, make_moons
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from entangle import (
+    MatrixProductState,
+    Partition,
+    TensorNetworkClassifier,
+    TreeTensorNetwork,
+    entanglement_entropy,
+)
+from entangle.embedding import Fourier, Gaussian, OneHot, Trigonometric
+from entangle.errors import InputError, PartitionError
+from entangle.networks.fitting import bounded_logits
+from entangle.networks.inputs import Inputs
+
+KINDS = ["tree", "mps"]
+BATCHES = "rows that repeat are drawn and split apart, rows with a weight are not"
+EXPECTED = {
+    "check_sample_weight_equivalence_on_dense_data": BATCHES,
+    "check_sample_weight_equivalence_on_sparse_data": BATCHES,
+}
+
+
+def quick(network="tree", **options):
+    return TensorNetworkClassifier(network, **{"bond_dim": 4, "max_epochs": 20, **options})
+
+
+@parametrize_with_checks(
+    [quick("tree", max_epochs=12), quick("mps", max_epochs=12)],
+    expected_failed_checks=lambda _: EXPECTED,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def blobs(n_samples=150, n_features=5, classes=3, seed=0):
+    return make_blobs(n_samples, n_features, centers=classes, cluster_std=2.0, random_state=seed)
+
+
+def parity(n_bits=4, n_samples=320, seed=0):
+    random = np.random.default_rng(seed)
+    bits = random.integers(0, 2, (n_samples, n_bits))
+    return bits + 0.1 * random.standard_normal(bits.shape), bits.sum(axis=1) % 2
+
+
+# -- what it learns ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", KINDS)
+def test_it_learns_parity_and_a_linear_model_does_not(network, device):
+    X, y = parity()
+    unseen, truth = parity(seed=1)
+    model = quick(network, max_epochs=60, device=device, random_state=0).fit(X, y)
+    assert model.score(unseen, truth) > 0.98
+    assert LogisticRegression().fit(X, y).score(unseen, truth) < 0.7
+    assert model.network_.log_factor.device.type == device.type
+
+
+@pytest.mark.parametrize("network", KINDS)
+def test_two_moons(network):
+    X, y = make_moons(400, noise=0.15, random_state=0)
+    model = quick(network, embedding=Fourier((0.5, 1.0, 1.5)), max_epochs=60, random_state=0)
+    assert model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.93
+
+
+@pytest.mark.parametrize("network", KINDS)
+@pytest.mark.parametrize("n_features", [784, 1500])
+def test_hundreds_of_features_give_finite_numbers(network, n_features):
+    random = np.random.default_rng(0)
+    y = np.arange(80) % 3
+    X = random.random((80, n_features)) + 0.3 * (np.arange(n_features) % 3 == y[:, None])
+    model = quick(network, max_epochs=6, dtype="float32", random_state=0).fit(X, y)
+    assert all(math.isfinite(epoch.loss) for epoch in model.history_)
+    assert np.isfinite(model.logits(100 * X)).all()
+    assert model.history_[-1].loss < model.history_[0].loss
+
+
+def test_defaults_make_enough_steps_for_few_samples():
+    model = TensorNetworkClassifier()
+    assert model._plan(60).max_epochs == 600
+    assert model._plan(1212).max_epochs == 32
+    assert model._plan(60_000).max_epochs == 30
+    assert model._plan(60_000).patience == 10
+
+
+# -- logits --------------------------------------------------------------------------------
+
+
+def test_small_contractions_are_the_logits_and_large_ones_grow_as_their_logarithm():
+    values = torch.tensor([[3.0, 4.0], [-3.0, 4.0], [0.0, 0.0]], dtype=torch.float64)
+    small = bounded_logits(values, torch.zeros(3))
+    assert_allclose(small, values)
+    logs = torch.tensor([100.0, 200.0, -1e4], dtype=torch.float64)
+    large = bounded_logits(values, logs)
+    sizes = math.exp(3) * (1 + math.log(5) + logs[:2] - 3)
+    assert_allclose(large[:2].norm(dim=1), sizes)
+    assert_allclose(large[1] / large[1].norm(), values[1] / 5)
+    assert_array_equal(large[2], [0, 0])
+
+
+def test_logits_are_smooth_where_they_begin_to_be_compressed():
+    values = torch.full((3, 1), 1.0, dtype=torch.float64)
+    logs = torch.tensor([3 - 1e-6, 3.0, 3 + 1e-6], dtype=torch.float64, requires_grad=True)
+    found = bounded_logits(values, logs)
+    assert_allclose(found.detach().diff(dim=0), math.exp(3) * 1e-6, rtol=1e-4)
+    slopes = torch.autograd.grad(found.sum(), logs)[0]
+    assert_allclose(slopes, math.exp(3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("log", [-1e3, -50.0, 0.0, 50.0, 1e3])
+def test_gradients_are_finite_at_every_scale(log):
+    values = torch.tensor([[1.0, -0.5]], requires_grad=True)
+    zero = torch.zeros(1, 2, requires_grad=True)
+    (bounded_logits(values, torch.tensor([log])) + bounded_logits(zero, torch.tensor([log]))).sum(
+    ).backward()  # fmt: skip
+    assert torch.isfinite(values.grad).all()
+    assert torch.isfinite(zero.grad).all()
+
+
+def test_probabilities_are_the_softmax_of_the_logits_and_agree_with_all_else():
+    X, y = blobs()
+    model = quick(random_state=0).fit(X, y)
+    probabilities = model.predict_proba(X)
+    assert_allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities >= 0).all()
+    assert_array_equal(model.classes_[probabilities.argmax(axis=1)], model.predict(X))
+    assert_array_equal(model.decision_function(X), model.logits(X))
+    two = quick(random_state=0).fit(X, y > 0)
+    shares = two.predict_proba(X)
+    assert_allclose(np.log(shares[:, 1] / shares[:, 0]), two.decision_function(X), atol=1e-9)
+
+
+def test_the_fitted_network_is_a_state_whose_contraction_gives_the_logits():
+    X, y = blobs(n_features=4)
+    model = quick(random_state=0).fit(X, y)
+    assert isinstance(model.network_, TreeTensorNetwork)
+    assert isinstance(quick("mps", max_epochs=1).fit(X, y).network_, MatrixProductState)
+    assert entanglement_entropy(model.network_, Partition([0, 1], 4)) > 0
+    low, high = X.min(axis=0), X.max(axis=0)
+    vectors = Trigonometric(0.5)(torch.from_numpy((X - low) / (high - low)))
+    dense = torch.einsum("sa,sb,sc,sd,abcdl->sl", *vectors.unbind(1), model.network_.to_dense())
+    small = dense.norm(dim=1) < math.exp(3)
+    assert small.any()
+    assert_allclose(model.logits(X)[small], dense[small], rtol=1e-9, atol=1e-12)
+
+
+# -- labels, weights, seeds ----------------------------------------------------------------
+
+
+def test_names_of_labels_do_not_matter():
+    X, y = blobs()
+    names = np.array(["ant", "bee", "cow"])
+    one, other = (quick(random_state=0).fit(X, labels) for labels in (y, names[y]))
+    assert_array_equal(one.predict_proba(X), other.predict_proba(X))
+    assert_array_equal(names[one.predict(X)], other.predict(X))
+    assert_array_equal(other.classes_, names)
+
+
+@pytest.mark.parametrize("network", KINDS)
+def test_one_seed_one_model_and_no_global_state(network):
+    X, y = blobs()
+    before = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    models = [quick(network, max_epochs=3, random_state=seed).fit(X, y) for seed in (0, 0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    found = [model.logits(X) for model in models]
+    assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
+def test_pickles_and_clones_predict_the_same():
+    X, y = blobs()
+    model = quick(max_epochs=3, random_state=0).fit(X, y)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).logits(X), model.logits(X))
+    assert_array_equal(clone(model).fit(X, y).logits(X), model.logits(X))
+
+
+def test_only_ratios_of_weights_count_and_a_weight_of_zero_leaves_a_sample_out():
+    X, y = blobs()
+    weights = 1.0 + (np.arange(len(y)) % 4)
+    one, other = (
+        quick(max_epochs=3, random_state=0).fit(X, y, sample_weight=w)
+        for w in (weights, 8 * weights)
+    )
+    assert_allclose(one.logits(X), other.logits(X), rtol=1e-6)
+    weights[y == 2] = 0
+    assert_array_equal(quick(max_epochs=1).fit(X, y, sample_weight=weights).classes_, [0, 1])
+
+
+def test_balanced_classes_raise_the_recall_of_a_rare_one():
+    X, y = make_blobs([300, 20], 3, cluster_std=3.5, random_state=4)
+    found = [
+        quick(class_weight=weight, random_state=0).fit(X, y).predict(X)[y == 1].mean()
+        for weight in (None, "balanced")
+    ]
+    assert found[1] > found[0]
+
+
+def test_a_grid_is_a_tree_of_its_shape_and_frames_have_names():
+    X, y = blobs(n_features=6)
+    frame = pd.DataFrame(X, columns=[f"f{i}" for i in range(6)])
+    model = quick(shape=(2, 3), max_epochs=2).fit(frame, y)
+    assert model.network_.tree.shape == (2, 3)
+    assert_array_equal(model.feature_names_in_, frame.columns)
+
+
+def test_shared_tensors_have_fewer_parameters():
+    X, y = blobs(n_features=8)
+    for network in KINDS:
+        counts = [
+            sum(p.numel() for p in quick(network, max_epochs=1, shared=s).fit(X, y).network_.parameters())
+            for s in (False, True)
+        ]  # fmt: skip
+        assert counts[1] < counts[0]
+
+
+# -- training ------------------------------------------------------------------------------
+
+
+class Watched(TensorNetworkClassifier):
+    """Acts after every epoch."""
+
+    stop_at = None
+
+    def _on_epoch(self, epoch):
+        if epoch.number == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def test_history_and_early_stopping():
+    X, y = blobs(n_samples=200)
+    y = np.random.default_rng(0).permutation(y)  # nothing to learn: it can only get worse
+    model = quick(max_epochs=60, patience=3, random_state=0).fit(X, y)
+    losses = [epoch.validation_loss for epoch in model.history_]
+    assert model.n_iter_ == len(losses) == np.argmin(losses) + 1 + 3 < 60
+    assert 0 <= model.history_[0].validation_score <= 1
+    seconds = [epoch.seconds for epoch in model.history_]
+    assert (np.diff([0, *seconds]) > 0).all()
+    whole = quick(max_epochs=5, early_stopping=False).fit(X, y)
+    assert whole.n_iter_ == 5
+    assert math.isnan(whole.history_[0].validation_loss)
+
+
+def test_ctrl_c_leaves_a_fitted_model():
+    X, y = blobs()
+    model = Watched(bond_dim=4, max_epochs=20, random_state=0)
+    model.stop_at = 4
+    with pytest.warns(UserWarning, match="interrupted after 4 of 20 epochs; the best weights"):
+        model.fit(X, y)
+    assert model.n_iter_ == 4
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_noise_leaves_the_mean_vector_as_it_is_and_shrinks_with_many_features():
+    values = torch.rand(2000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = Inputs.fitted(np.eye(64), "trigonometric", "all")
+    source = torch.Generator().manual_seed(1)
+    shrinkage = inputs.shrinkage(values, 0.1, source)
+    assert shrinkage == pytest.approx(math.exp(-((0.05 * math.pi) ** 2) / 2), abs=1e-4)
+    clean = inputs.vectors(values)
+    noisy = inputs.noisy_vectors(values, 0.1, shrinkage, source)
+    assert_allclose((noisy - clean).mean(dim=(0, 1)), 0, atol=3e-3)
+    few = (noisy - clean).std()
+    wide = Inputs.fitted(np.eye(256), "trigonometric", "all")
+    many = values.repeat(1, 4)
+    spread = (wide.noisy_vectors(many, 0.1, 1.0, source) - wide.vectors(many)).std()
+    assert float(spread / few) == pytest.approx(0.5, rel=0.03)
+    bare = Inputs.fitted(np.eye(64), "trigonometric", None)
+    assert torch.equal(bare.noisy_vectors(values, 0.1, 1.0, source), bare.vectors(values))
+
+
+def test_ranges_are_those_of_training_and_values_beyond_are_clipped():
+    X = np.array([[0.0, 10.0, 7.0], [2.0, 30.0, 7.0]])
+    unseen = np.array([[1.0, 40.0, 8.0], [-5.0, 15.0, 6.0]])
+    each, all_ = (Inputs.fitted(X, "trigonometric", scale) for scale in ("feature", "all"))
+    assert_allclose(each.values(unseen), [[0.5, 1.0, 1.0], [0.0, 0.25, 0.0]])
+    assert_allclose(all_.values(unseen), [[1 / 30, 1.0, 8 / 30], [0.0, 0.5, 0.2]])
+    assert_array_equal(Inputs.fitted(X, "trigonometric", None).values(unseen), unseen)
+
+
+def test_categories_are_embedded_as_they_are():
+    X = np.random.default_rng(0).integers(0, 3, (300, 4))
+    y = X[:, 0] == X[:, 3]
+    model = quick(embedding=OneHot(3), scale=None, max_epochs=60, random_state=0)
+    assert model.fit(X, y).score(X, y) > 0.98
+
+
+# -- refusals ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"network": "peps"}, InputError, "tree, mps, got 'peps'"),
+        ({"bond_dim": 0}, InputError, "bond_dim is a whole number"),
+        ({"bond_dim": 2.5}, InputError, "bond_dim is a whole number"),
+        ({"shape": (2, 3)}, PartitionError, "6 places, X has 4 features; pass"),
+        ({"shape": (2, 2), "network": "mps"}, InputError, "is a sequence, got shape"),
+        ({"scale": "rows"}, InputError, "scale is 'feature', 'all' or None"),
+        ({"embedding": "trig"}, InputError, "unknown embedding 'trig'"),
+        ({"embedding": Gaussian(0.3)}, InputError, "another vector when others are with it"),
+        ({"embedding": torch.cos}, InputError, r"got \(8, 4\) -> \(8, 4\)"),
+        ({"learning_rate": -1.0}, InputError, "learning_rate is a positive"),
+        ({"validation_fraction": 1.0}, InputError, "between 0 and 1, got 1.0"),
+        ({"label_smoothing": 1.0}, InputError, "label_smoothing is in"),
+        ({"noise": -0.1}, InputError, "noise is a finite number"),
+        ({"dtype": "float16"}, InputError, "dtype is 'float32' or 'float64'"),
+        ({"device": "abacus"}, InputError, "device 'abacus' is not available"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options, error, match):
+    X, y = blobs(n_features=4)
+    with pytest.raises(error, match=match):
+        quick(**options).fit(X, y)
+
+
+def test_one_class_or_no_weight_is_refused():
+    X, y = blobs()
+    with pytest.raises(InputError, match="at least two classes, got 1 class"):
+        quick().fit(X, np.zeros(len(X)))
+    with pytest.raises(InputError, match="at least two classes, got 1 class"):
+        quick().fit(X, y, sample_weight=(y == 1).astype(float))
+    with pytest.raises(InputError, match="all sample weights are zero"):
+        quick().fit(X, y, sample_weight=np.zeros(len(X)))
