@@ -33,7 +33,13 @@ from entangle.axes import Shape
 from entangle.embedding import Embedding
 from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
-from entangle.networks.fitting import Network, bounded_logits, build_network, checked_device
+from entangle.networks.fitting import (
+    Network,
+    bounded_logits,
+    build_network,
+    checked_device,
+    first_noise,
+)
 from entangle.networks.inputs import Inputs
 from entangle.training import Epoch, Plan, stratified_split, train
 
@@ -230,8 +236,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
             sample_weight, samples, dtype=np.float64, ensure_non_negative=True
         )
         kept = weights > 0
-        if not kept.any():
-            raise InputError("all sample weights are zero; give a sample of each class a weight")
         return samples[kept], labels[kept], weights[kept]
 
     def _check_options(self) -> None:
@@ -272,7 +276,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
             self.network, vectors.shape[1], self.shape, vectors.shape[2], self.bond_dim,
             len(self.classes_), self.shared, source, self._torch_dtype(), device,
         )  # fmt: skip
-        network.initialize(vectors, generator=source)
+        network.initialize(vectors, first_noise(vectors.shape[1]), source)
         noises = torch.Generator(device).manual_seed(source.initial_seed() + 1)
         shrinkage = self._inputs.shrinkage(first, self.noise, noises)
         objective = CrossEntropy(
@@ -314,4 +318,5 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: object) -> NDArray[Any]:
         """Most probable label of each sample, shape ``(samples,)``."""
-        return self.classes_[self.logits(X).argmax(axis=1)]
+        best = self.logits(X).argmax(axis=1)
+        return self.classes_[best]

@@ -27,7 +27,7 @@ from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
 from entangle.partition import as_shape
 
-__all__ = ["KINDS", "Network", "bounded_logits", "build_network", "checked_device"]
+__all__ = ["KINDS", "Network", "bounded_logits", "build_network", "checked_device", "first_noise"]
 
 Network = MatrixProductState | TreeTensorNetwork
 
@@ -46,9 +46,9 @@ def bounded_logits(values: Tensor, log_scale: Tensor) -> Tensor:
     tiny = torch.finfo(values.dtype).tiny
     norm = values.square().sum(dim=1).clamp_min(tiny).sqrt()
     log = norm.log() + log_scale
-    # Both branches are clamped first: the one not taken must have a finite gradient.
+    # At the seam clamp passes the gradient on and relu does not, so it is counted once.
     small = log.clamp(max=LARGEST).exp()
-    size = small * (1 + (log - LARGEST).clamp_min(0))
+    size = small * (1 + torch.relu(log - LARGEST))
     return values / norm[:, None] * size[:, None]
 
 
@@ -94,6 +94,15 @@ def build_network(
     return MatrixProductState(
         n_features, local_dim, int(bond_dim), n_labels, uniform=shared, **options
     )
+
+
+def first_noise(n_features: int) -> float:
+    """Noise of the first values: 0.01, and more for few features.
+
+    A product of k features is first heard through k noisy tensors. Many features have many such
+    products, and more noise would drown them; few do not leave the saddle soon without it.
+    """
+    return min(0.6, max(0.01, 10 / n_features**2))
 
 
 def checked_device(device: torch.device | str | None) -> torch.device:
