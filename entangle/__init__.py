@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from entangle.networks import TreeTensorNetwork as TreeTensorNetwork
     from entangle.networks.classifier import TensorNetworkClassifier as TensorNetworkClassifier
     from entangle.ordering import FeatureRearranger as FeatureRearranger
+    from entangle.ordering import ordering_quality as ordering_quality
     from entangle.partition import Partition as Partition
     from entangle.partition import canonical_partitions as canonical_partitions
     from entangle.report import Report as Report
     from entangle.sample_curve import SampleCurve as SampleCurve
     from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
+    from entangle.width import width_bounds as width_bounds
 
 _HOME = {
     "Convergence": "convergence",
@@ -50,7 +52,9 @@ _HOME = {
     "entanglement_profile": "entropy",
     "geometric_entanglement": "entropy",
     "load_dataset": "datasets",
+    "ordering_quality": "ordering",
     "surrogate_entanglement": "surrogate",
+    "width_bounds": "width",
 }
 
 _MODULES = ["networks"]

@@ -86,4 +86,6 @@ def test_amplitudes_are_elements_of_the_data_tensor():
     with torch.no_grad():
         values, log_scale = network.amplitudes(indices)
     exact = tensor.to_dense().reshape((2,) * 8)[tuple(indices.T)]
-    assert_allclose(values[:, 0] * log_scale.exp(), exact, atol=network.certified_error * tensor.norm)
+    assert_allclose(
+        values[:, 0] * log_scale.exp(), exact, atol=network.certified_error * tensor.norm
+    )
