@@ -16,8 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from entangle import affinity as affinities
+from entangle import memory
 from entangle.affinity import correlation_affinity
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import FeatureRearranger
 from entangle.ordering.methods import METHODS
 from entangle.ordering.mincut import Mincut
@@ -368,7 +369,7 @@ def test_the_search_is_reported():
         ({"groups": 2, "shape": 5}, PartitionError, "holds 5 groups, X has 6"),
         ({"groups": [0] * 5 + [1] * 7, "shape": 4}, PartitionError, "groups of one size"),
         ({"groups": [0] * 5 + [1] * 7, "refine": 1}, InputError, "refine moves groups of one size"),
-        ({"refine": 9}, PartitionError, "levels"),
+        ({"refine": 9}, PartitionError, "levels from 1 to 4"),
     ],
 )
 def test_groups_and_places_that_do_not_fit(options, error, message):
@@ -424,3 +425,37 @@ def test_refinement_of_the_largest_numbers():
     model = FeatureRearranger("random", refine=1, random_state=0)
     wide = X / np.abs(X).max() * 1.7e308  # its range is infinite
     assert_array_equal(model.fit(wide).columns_, model.fit(wide / 4.0).columns_)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "fits"),
+    [
+        (0.5, int, False), (np.nan, int, False), (-1, np.uint8, False), ("a", float, False),
+        (None, float, False), (1e300, np.float32, False), ([1.0], float, False),
+        (-1, int, True), (255, np.uint8, True), (0.1, np.float32, True), (np.nan, float, True),
+        (np.inf, float, True), (True, float, True),
+    ],
+)  # fmt: skip
+def test_empty_places_hold_what_the_data_can_hold(value, dtype, fits):
+    X = (10 * np.random.default_rng(0).random((20, 3))).astype(dtype)
+    model = FeatureRearranger(shape=4, fill_value=value, random_state=0).fit(X)
+    if not fits:
+        with pytest.raises(InputError, match="fill_value is a number that data of type"):
+            model.transform(X)
+        return
+    moved = model.transform(X)
+    assert moved.dtype == X.dtype
+    assert_array_equal(moved[:, model.columns_ < 0], np.full((20, 1), value).astype(dtype))
+
+
+@pytest.mark.parametrize("refine", [0, -1, 9, 1.0, True, "2", [1]])
+def test_levels_to_refine_are_checked_before_the_search(refine, monkeypatch):
+    monkeypatch.setattr("entangle.ordering.rearranger.mincut_search", None)
+    with pytest.raises(PartitionError, match="refine is a number of levels from 1 to 4"):
+        FeatureRearranger(refine=refine).fit(smooth_samples())
+
+
+def test_empty_places_that_do_not_fit_in_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1e6)
+    with pytest.raises(MemoryLimitError, match=r"400 places, empty ones too.* fewer empty places"):
+        FeatureRearranger(shape=(20, 20)).fit(smooth_samples())

@@ -56,17 +56,14 @@ def entropy_refined(
     progress
         Show a progress bar on a terminal.
     """
-    if units.size is None:
-        raise InputError(
-            "refine moves groups of one size, got groups of different sizes; leave out refine"
-        )
     labels = None if y is None else as_labels(y, "y")
     rows = stratified_rows(labels, len(samples), ROWS, seed)
     values = _unit_interval(samples[rows].astype(np.float64))
-    channels = values[:, units.features].reshape(len(rows), units.n_units, units.size)
-    empty = np.zeros((len(rows), len(places) - units.n_units, units.size))
+    size = len(units.features) // units.n_units
+    channels = values[:, units.features].reshape(len(rows), units.n_units, size)
+    empty = np.zeros((len(rows), len(places) - units.n_units, size))
     filled = torch.from_numpy(np.concatenate((channels, empty), axis=1))
-    inputs = filled[:, :, 0] if units.size == 1 else filled
+    inputs = filled[:, :, 0] if size == 1 else filled
     theta = auto_theta(inputs, seed=seed)
     tensor = DataTensor(inputs, _weights(labels, rows), Trigonometric(theta))
     return entropy_descent(tensor, places, shape, levels, progress=progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -39,7 +40,7 @@ from entangle.ordering.methods import BLIND, NEEDS_ALL_PAIRS, resolve_method
 from entangle.ordering.mincut import Mincut, mincut_search
 from entangle.ordering.problem import checked_problem, drawn_seed
 from entangle.ordering.units import Units
-from entangle.partition import as_shape
+from entangle.partition import CanonicalTree, as_shape
 from entangle.samples import check_finite
 
 __all__ = ["FeatureRearranger", "affinity_used"]
@@ -192,6 +193,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         samples = self._validated(X, ensure_min_samples=2, ensure_min_features=2)
         units = Units.from_groups(self.groups, samples.shape[1])
         shape = self._checked_shape(units)
+        self._check_refinement(units, shape)
         n_places = math.prod(shape)
         affinity: Any = None
         if self.method not in BLIND:
@@ -228,7 +230,8 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         samples = self._validated(X, reset=False)
         if len(self.columns_) == len(self.permutation_):
             return samples[:, self.permutation_]
-        out = np.full((len(samples), len(self.columns_)), self.fill_value, dtype=samples.dtype)
+        filling = _as_number(self.fill_value, samples.dtype)
+        out = np.full((len(samples), len(self.columns_)), filling, dtype=samples.dtype)
         out[:, self.columns_ >= 0] = samples[:, self.permutation_]
         return out
 
@@ -303,6 +306,22 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
             )
         return shape
 
+    def _check_refinement(self, units: Units, shape: tuple[int, ...]) -> None:
+        """Refuse before the search what would be refused after it."""
+        if self.refine is None:
+            return
+        depth, levels = CanonicalTree(shape).depth, self.refine
+        whole = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
+        if not whole or not 1 <= levels <= depth:
+            raise PartitionError(
+                f"refine is a number of levels from 1 to {depth} for this layout, got {levels!r}; "
+                "pass one, or None"
+            )
+        if units.size is None:
+            raise InputError(
+                "refine moves groups of one size, got groups of different sizes; leave out refine"
+            )
+
     def _ordered(
         self, affinity: Any, shape: tuple[int, ...], n_samples: int | None, seed: int
     ) -> tuple[Permutation, Mincut | None]:
@@ -357,6 +376,21 @@ def _given_affinity(affinity: Any, n_features: int) -> Any:
             "for each feature of X"
         )
     return checked_problem(affinity, n_features)[1]
+
+
+def _as_number(value: Any, dtype: np.dtype) -> np.generic:
+    """``value`` in the type of the data; an error if that has no such number."""
+    if isinstance(value, numbers.Real):  # booleans, too
+        with np.errstate(over="ignore", invalid="ignore"):
+            wanted = np.float64(value)
+            number = wanted.astype(dtype)
+        rounded = dtype.kind == "f" and np.isfinite(wanted) == np.isfinite(number)
+        if rounded or number == wanted:
+            return number
+    raise InputError(
+        f"fill_value is a number that data of type {dtype} can hold, got {value!r}; pass another, "
+        "or floating-point data"
+    )
 
 
 def _checked_permutation(permutation: object, n_features: int) -> Permutation:

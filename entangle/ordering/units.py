@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from entangle.errors import InputError
+from entangle.memory import require_memory
 
 __all__ = ["Units"]
+
+COPIES = 3  # the affinity of the places, one that is checked, and the working set of an ordering
 
 Integers = NDArray[np.int64]
 
@@ -117,6 +120,11 @@ class Units:
             return affinity
         if sparse.issparse(affinity):
             return self._sparse(affinity, n_places)
+        require_memory(
+            8.0 * COPIES * n_places**2,
+            f"the affinity of {n_places} places, empty ones too",
+            repair="pass a shape with fewer empty places",
+        )
         inside = affinity[np.ix_(self.features, self.features)]
         if self.n_units < len(self.features):
             runs = self.starts[:-1]
