@@ -25,10 +25,7 @@ from entangle.networks.inputs import Inputs
 
 KINDS = ["tree", "mps"]
 BATCHES = "rows that repeat are drawn and split apart, rows with a weight are not"
-EXPECTED = {
-    "check_sample_weight_equivalence_on_dense_data": BATCHES,
-    "check_sample_weight_equivalence_on_sparse_data": BATCHES,
-}
+EXPECTED = {"check_sample_weight_equivalence_on_dense_data": BATCHES}
 
 
 def quick(network="tree", **options):
@@ -309,8 +306,12 @@ def test_categories_are_embedded_as_they_are():
         ({"embedding": Gaussian(0.3)}, InputError, "another vector when others are with it"),
         ({"embedding": torch.cos}, InputError, r"got \(8, 4\) -> \(8, 4\)"),
         ({"learning_rate": -1.0}, InputError, "learning_rate is a positive"),
-        ({"validation_fraction": 1.0}, InputError, "between 0 and 1, got 1.0"),
-        ({"label_smoothing": 1.0}, InputError, "label_smoothing is in"),
+        (
+            {"validation_fraction": 1.0},
+            InputError,
+            "validation_fraction is above 0 and below 1, got 1.0",
+        ),
+        ({"label_smoothing": 1.0}, InputError, "label_smoothing is at least 0 and below 1"),
         ({"noise": -0.1}, InputError, "noise is a finite number"),
         ({"dtype": "float16"}, InputError, "dtype is 'float32' or 'float64'"),
         ({"device": "abacus"}, InputError, "device 'abacus' is not available"),

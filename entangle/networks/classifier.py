@@ -11,7 +11,6 @@ arXiv:1512.00567 (label smoothing); Bishop 1995, Neural Computation 7, 108 (nois
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from entangle.networks.fitting import (
     build_network,
     checked_device,
     first_noise,
+    require_fraction,
 )
 from entangle.networks.inputs import Inputs
 from entangle.training import Epoch, Plan, stratified_split, train
@@ -226,7 +226,9 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[NDArray[np.floating], NDArray[Any], NDArray[np.float64]]:
         """Rows that have a weight, with their labels and weights."""
-        self._check_options()
+        require_fraction("validation_fraction", self.validation_fraction, zero=False)
+        require_fraction("label_smoothing", self.label_smoothing, zero=True)
+        self._torch_dtype()
         checked: Any = validate_data(
             self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, ensure_min_features=2
         )
@@ -237,17 +239,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         )
         kept = weights > 0
         return samples[kept], labels[kept], weights[kept]
-
-    def _check_options(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise InputError(
-                f"validation_fraction is between 0 and 1, got {self.validation_fraction!r}"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing is in [0, 1), got {self.label_smoothing!r}")
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise InputError(f"noise is a finite number of at least 0, got {self.noise!r}")
-        self._torch_dtype()
 
     def _torch_dtype(self) -> torch.dtype:
         if self.dtype not in DTYPES:

@@ -27,7 +27,15 @@ from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
 from entangle.partition import as_shape
 
-__all__ = ["KINDS", "Network", "bounded_logits", "build_network", "checked_device", "first_noise"]
+__all__ = [
+    "KINDS",
+    "Network",
+    "bounded_logits",
+    "build_network",
+    "checked_device",
+    "first_noise",
+    "require_fraction",
+]
 
 Network = MatrixProductState | TreeTensorNetwork
 
@@ -120,3 +128,15 @@ def checked_device(device: torch.device | str | None) -> torch.device:
             f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
             "cuda where torch finds a GPU"
         ) from reason
+
+
+def require_fraction(name: str, value: float, zero: bool) -> None:
+    """Refuse an option that is no number below 1, and at least, or above, 0.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if not (0 <= value < 1 and (zero or value > 0)):
+        raise InputError(f"{name} is {'at least' if zero else 'above'} 0 and below 1, got {value}")

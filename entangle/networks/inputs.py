@@ -86,6 +86,8 @@ class Inputs:
         shrinkage
             As :meth:`shrinkage` returned it; the vectors are divided by it.
         """
+        if not (math.isfinite(noise) and noise >= 0):
+            raise InputError(f"noise is a finite number of at least 0, got {noise!r}")
         if not noise or self.low is None:
             return self.embedding(values)
         size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1]))

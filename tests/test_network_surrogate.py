@@ -1,0 +1,65 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from entangle.errors import InputError
+from entangle.networks.surrogate import surrogate
+from entangle.training import Plan
+
+PLAN = Plan(learning_rate=0.03, max_epochs=40)
+
+
+def rows(n_features=4, seed=0):
+    return np.random.default_rng(seed).random((400, n_features))
+
+
+def product_of_pairs(X):
+    """Two halves that are entangled: bond 1 cannot hold it, bond 2 can."""
+    return np.stack([np.cos(3 * (X[:, 0] - X[:, 2])), 2 * np.sin(3 * (X[:, 1] + X[:, 3]))], axis=1)
+
+
+@pytest.mark.parametrize("network", ["tree", "mps"])
+def test_longer_bonds_imitate_better(network):
+    found = surrogate(product_of_pairs, rows(), network, (1, 6), plan=PLAN)
+    assert found.r_squared[0] < 0.9 * found.r_squared[1]
+    assert found.r_squared[1] > 0.9
+    assert found.agreement[1] > 0.9
+    assert found.agreement[1] > found.agreement[0]
+
+
+def test_the_network_and_the_data_tensor_give_profiles_of_one_shape():
+    found = surrogate(product_of_pairs, rows(), bond_dim=6, plan=PLAN)
+    direct, own = found.profiles()
+    assert_allclose(direct.levels, own.levels)
+    assert (own.entropy > 0).any()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.bond_dims = ()
+
+
+def test_a_torch_module_is_a_model_and_its_scale_is_put_back():
+    torch.manual_seed(0)
+    X = rows()
+    module = torch.nn.Sequential(torch.nn.Linear(4, 1))
+    found = surrogate(lambda X: 1e4 * X.sum(axis=1), X, bond_dim=4, plan=PLAN)
+    assert found.r_squared[0] > 0.9
+    vectors = found.inputs.vectors(torch.from_numpy(found.inputs.values(X)))
+    logits = found.networks[0].logits(vectors).detach().numpy()[:, 0]
+    assert np.corrcoef(logits, X.sum(axis=1))[0, 1] > 0.95
+    assert 1e4 < np.abs(logits).mean() < 4e4
+    assert surrogate(module, X, plan=Plan(max_epochs=2)).networks[0].n_labels == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (lambda X: X[:3], r"outputs of shape \(400, outputs\)"),
+        (lambda X: X * np.nan, "must be finite"),
+        (lambda X: 0 * X, "not all 0"),
+    ],
+)
+def test_outputs_that_cannot_be_fitted_are_refused(model, match):
+    with pytest.raises(InputError, match=match):
+        surrogate(model, rows())
