@@ -18,7 +18,7 @@ from entangle.affinity import correlation_affinity, nearest_affinity
 from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import fiedler
 from entangle.ordering.fiedler import fiedler_vector
-from entangle.ordering.graph import Graph
+from entangle.ordering.graph import Graph, noise_threshold
 from entangle.ordering.igtd import igtd_order, pixel_distance, rank_table
 from entangle.ordering.leaf_ordering import leaf_order
 from entangle.ordering.problem import checked_problem
@@ -540,3 +540,20 @@ def test_only_the_ranks_of_the_affinity_matter(seed, power):
 def test_an_option_that_is_none(option, match):
     with pytest.raises(InputError, match=match):
         igtd_order(random_affinity(6), 6, **option)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_an_affinity_is_symmetric_but_for_rounding(kind):
+    affinity = random_affinity(8) + 0.1
+    largest = affinity[~np.eye(8, dtype=bool)].max()
+    affinity[2, 5] += 1e-9 * largest
+    assert checked_problem(kind(affinity), 8)[1].shape == (8, 8)
+    affinity[2, 5] += 1e-7 * largest
+    with pytest.raises(InputError, match="symmetric"):
+        checked_problem(kind(affinity), 8)
+
+
+def test_the_noise_threshold_is_that_of_fishers_transformation():
+    """Three pairs of seven rows: tanh(sqrt(2 ln 3) / 2)."""
+    assert noise_threshold(3, 7) == pytest.approx(0.6299, abs=1e-4)
+    assert noise_threshold(3, 4) == noise_threshold(2, 7) == noise_threshold(3, None) == 0.0

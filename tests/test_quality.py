@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -401,3 +402,17 @@ def test_a_quantity_with_one_value_in_a_half_has_no_halves():
     X, _ = chain(60)
     found = quality(X, np.r_[1.5, np.zeros(59)], affinity="class-mean")
     assert found.held_out_reduction == {}
+
+
+@pytest.mark.parametrize(("level", "says"), [(0.1, "nothing in common"), (0.3, "hardly matters")])
+def test_no_gain_is_told_from_no_agreement(level, says):
+    held_out = {"mean": 0.02, "min": 0.0, "given": -0.1}
+    found = replace(
+        quality(chain()[0]), held_out_reduction=held_out, stability=np.array([level, 1.0])
+    )
+    (warning,) = found.warnings
+    assert says in warning
+    gained = replace(found, held_out_reduction={**held_out, "mean": 0.05})
+    assert gained.warnings == ()
+    given = replace(found, held_out_reduction={"mean": 0.3, "min": 0.2, "given": 0.27})
+    assert given.warnings == ()
