@@ -46,6 +46,7 @@ from entangle.training import Epoch, Plan, stratified_split, train
 __all__ = ["TensorNetworkClassifier"]
 
 EPOCHS, STEPS = 30, 600  # by default as many epochs, or as many steps if those are more epochs
+RATE = 0.01  # for up to 64 features: every tensor moves at each step, and they multiply
 FIRST_ROWS = 512  # samples that first values are fitted to
 ROWS = 1024  # samples predicted at once
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -73,7 +74,8 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     shared
         One tensor for all features (``"mps"``), or for all nodes of a level (``"tree"``).
     learning_rate, batch_size, weight_decay
-        Of AdamW; the rate rises over one epoch and then falls along a cosine to 0.
+        Of AdamW; the rate rises over one epoch and then falls along a cosine to 0. By default it
+        is 0.01, beyond 64 features in inverse proportion to their number.
     max_epochs
         Default: 30, or so many that there are 600 steps if that is more.
     early_stopping
@@ -113,7 +115,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Logits are the network's contraction, compressed where it is large, see
+    Logits are the direction of the network's contraction, see
     :mod:`entangle.networks.fitting`. Ctrl-C ends training with a warning and keeps the best
     weights so far.
 
@@ -142,7 +144,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         *,
         scale: str | None = "feature",
         shared: bool = False,
-        learning_rate: float = 1e-2,
+        learning_rate: float | None = None,
         batch_size: int = 64,
         max_epochs: int | None = None,
         early_stopping: bool = True,
@@ -246,10 +248,11 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         return DTYPES[self.dtype]
 
     def _plan(self, n_samples: int) -> Plan:
+        rate = self.learning_rate
         steps = -(-n_samples // max(1, self.batch_size))
         epochs = max(EPOCHS, -(-STEPS // steps)) if self.max_epochs is None else self.max_epochs
         return Plan(
-            learning_rate=self.learning_rate,
+            learning_rate=RATE / max(1, self.n_features_in_ / 64) if rate is None else rate,
             batch_size=self.batch_size,
             max_epochs=epochs,
             patience=-(-epochs // 3) if self.patience is None else self.patience,
@@ -295,7 +298,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         with torch.no_grad():
             for begin in range(0, len(values), ROWS):
                 rows = torch.from_numpy(values[begin : begin + ROWS]).to(device)
-                found.append(bounded_logits(*self.network_(self._inputs.embedding(rows))))
+                found.append(bounded_logits(self.network_(self._inputs.vectors(rows))[0]))
         return torch.cat(found).cpu().numpy()
 
     def decision_function(self, X: object) -> NDArray[np.float64]:

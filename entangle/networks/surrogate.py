@@ -159,7 +159,7 @@ def surrogate(
 
 
 def _outputs(model: Callable[[Any], Any], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Work out what a model returns, shape ``(samples, outputs)``."""
+    """Return the outputs of a model, shape ``(samples, outputs)``."""
     if isinstance(model, torch.nn.Module):
         first = next(model.parameters(), torch.empty(0))
         with torch.no_grad():
