@@ -95,12 +95,20 @@ def test_defaults_make_enough_steps_for_few_samples():
 # -- logits --------------------------------------------------------------------------------
 
 
-def test_logits_are_directions_of_one_length():
-    values = torch.tensor([[3.0, 4.0], [-3e-9, 4e-9], [0.0, 0.0]], dtype=torch.float64)
-    assert_allclose(bounded_logits(values), [[3.6, 4.8], [-3.6, 4.8], [0, 0]])
-    zero = torch.zeros(1, 2, requires_grad=True)
-    bounded_logits(zero).sum().backward()
-    assert torch.isfinite(zero.grad).all()
+def test_logits_are_the_contraction_with_its_norm_in_bounds():
+    values = torch.tensor([[3.0, 4.0], [-3.0, 4.0], [3.0, 4.0], [0.0, 0.0]], dtype=torch.float64)
+    logs = torch.tensor([0.5, 1e3, -1e3, 0.0], dtype=torch.float64)
+    inside = math.exp(0.5)
+    expected = [[3 * inside, 4 * inside], [-6, 8], [0.6, 0.8], [0, 0]]
+    assert_allclose(bounded_logits(values, logs), expected)
+
+
+@pytest.mark.parametrize("log", [-1e3, 0.0, 1e3])
+def test_gradients_are_finite_at_every_scale_and_reach_the_direction(log):
+    values = torch.tensor([[1.0, -0.5], [0.0, 0.0]], requires_grad=True)
+    bounded_logits(values, torch.full((2,), log))[:, 0].sum().backward()
+    assert torch.isfinite(values.grad).all()
+    assert values.grad[0].abs().max() > 0.1
 
 
 def test_probabilities_are_the_softmax_of_the_logits_and_agree_with_all_else():
@@ -125,7 +133,9 @@ def test_the_fitted_network_is_a_state_whose_contraction_gives_the_logits():
     low, high = X.min(axis=0), X.max(axis=0)
     vectors = Trigonometric(0.5)(torch.from_numpy((X - low) / (high - low)))
     dense = torch.einsum("sa,sb,sc,sd,abcdl->sl", *vectors.unbind(1), model.network_.to_dense())
-    assert_allclose(model.logits(X), 6 * dense / dense.norm(dim=1, keepdim=True), atol=1e-9)
+    norm = dense.norm(dim=1, keepdim=True)
+    assert ((norm > 1) & (norm < 10)).any()
+    assert_allclose(model.logits(X), dense / norm * norm.clamp(1, 10), atol=1e-9)
 
 
 # -- labels, weights, seeds ----------------------------------------------------------------

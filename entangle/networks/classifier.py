@@ -115,7 +115,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Logits are the direction of the network's contraction, see
+    Logits are the network's contraction, its norm kept in bounds, see
     :mod:`entangle.networks.fitting`. Ctrl-C ends training with a warning and keeps the best
     weights so far.
 
@@ -298,7 +298,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         with torch.no_grad():
             for begin in range(0, len(values), ROWS):
                 rows = torch.from_numpy(values[begin : begin + ROWS]).to(device)
-                found.append(bounded_logits(self.network_(self._inputs.vectors(rows))[0]))
+                found.append(bounded_logits(*self.network_(self._inputs.vectors(rows))))
         return torch.cat(found).cpu().numpy()
 
     def decision_function(self, X: object) -> NDArray[np.float64]:

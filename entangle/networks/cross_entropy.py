@@ -44,7 +44,7 @@ class CrossEntropy:
             vectors = self.inputs.noisy_vectors(values, self.noise, self.shrinkage, self.generator)
         else:
             vectors = self.inputs.vectors(values)
-        logits = bounded_logits(self.network(vectors)[0])
+        logits = bounded_logits(*self.network(vectors))
         return weights * torch.nn.functional.cross_entropy(
             logits, codes, reduction="none", label_smoothing=self.label_smoothing
         )

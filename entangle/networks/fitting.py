@@ -3,13 +3,14 @@ r"""What every fit of a network to labels or outputs needs: the network by name,
 A contraction is ``values * exp(log_scale)``, a product over all features. Its size says little of
 the classes and varies between samples by powers: on images of 784 pixels it is :math:`e^{-100}`
 for some when it is 1 for others, and cross-entropy of the contraction itself leaves chance only
-if no sample is like that. Logits are therefore its direction, at a fixed length,
+if no sample is like that. Logits are therefore the contraction v with its norm kept between 1 and
+10,
 
-.. math:: z = 6 v / \lVert v\rVert,
+.. math:: z = \frac{v}{\lVert v\rVert} \min(\max(\lVert v\rVert, 1), 10).
 
-whose gradient is exact though ``log_scale`` is left out, and which never overflows. Predictions
-are those of the contraction, so they belong to the state whose entanglement is measured; a
-probability stays between about e^-8 and 1 - e^-8, which suits smoothed labels.
+Within, they are the contraction itself, linear in every tensor, and a small one means doubt;
+outside, its direction is trained on. Nothing overflows, nothing vanishes, and predictions are
+always those of the contraction, so they belong to the state whose entanglement is measured.
 """
 
 from __future__ import annotations
@@ -38,19 +39,22 @@ __all__ = [
 Network = MatrixProductState | TreeTensorNetwork
 
 KINDS = ("tree", "mps")
-LENGTH = 6.0  # of the logits of every sample
+LOG_BOUNDS = (0.0, math.log(10))  # of the norm of a sample's logits
 
 
-def bounded_logits(values: Tensor) -> Tensor:
-    """Logits of a contraction, shape ``(batch, labels)``: its direction, at length 6.
+def bounded_logits(values: Tensor, log_scale: Tensor) -> Tensor:
+    """Logits of a contraction, shape ``(batch, labels)``: itself, its norm kept in bounds.
 
     Parameters
     ----------
-    values
-        As a network's ``forward`` returns them, without their scale. Zeros stay zeros.
+    values, log_scale
+        As a network's ``forward`` returns them, shapes ``(batch, labels)`` and ``(batch,)``.
+        Zeros stay zeros.
     """
-    squares = values.square().sum(dim=1, keepdim=True)
-    return LENGTH * values / squares.clamp_min(torch.finfo(values.dtype).tiny).sqrt()
+    tiny = torch.finfo(values.dtype).tiny
+    norm = values.square().sum(dim=1).clamp_min(tiny).sqrt()
+    size = (norm.log() + log_scale).clamp(*LOG_BOUNDS).exp()
+    return values / norm[:, None] * size[:, None]
 
 
 def build_network(
