@@ -124,7 +124,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     >>> import numpy as np
     >>> from entangle import TensorNetworkClassifier
     >>> X = np.random.default_rng(0).random((200, 4))
-    >>> model = TensorNetworkClassifier(bond_dim=3, max_epochs=40, random_state=0)
+    >>> model = TensorNetworkClassifier(bond_dim=3, max_epochs=200, random_state=0)
     >>> bool(model.fit(X, X[:, 0] > X[:, 3]).score(X, X[:, 0] > X[:, 3]) > 0.9)
     True
     """
