@@ -97,9 +97,7 @@ def ordering_quality(
     (True, ())
     """
     samples = as_sample_matrix(X)
-    labels = as_labels(y, "y") if needs_labels(rearranger.affinity) and y is not None else None
-    if labels is not None and is_quantity(labels):  # fractions, so that no half reads as classes
-        labels = standardized(labels[:, None])[:, 0]
+    labels = _labels(rearranger, y)
     halves = _halves(rearranger, len(samples), labels, n_halves, random_state)
     is_fitted = hasattr(rearranger, "layout_")
     fitted: Any = rearranger if is_fitted else clone(rearranger)
@@ -127,6 +125,17 @@ def ordering_quality(
         **(bench.recovered(known["truth"]) if known else {}),
         **_searched(fitted),
     )
+
+
+def _labels(rearranger: FeatureRearranger, y: object) -> NDArray[Any] | None:
+    """Labels, where the affinity needs them; a quantity as its standard score.
+
+    Scores are fractions, so that those of a half are never read as classes.
+    """
+    if y is None or not needs_labels(rearranger.affinity):
+        return None
+    labels = as_labels(y, "y")
+    return standardized(labels[:, None])[:, 0] if is_quantity(labels) else labels
 
 
 @dataclass(frozen=True)
