@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import clone
 
-from entangle.affinity import NEAREST, feature_affinity, needs_labels
+from entangle.affinity import NEAREST, feature_affinity, needs_labels, standardized
 from entangle.axes import Shape
 from entangle.convergence import PARTS, Convergence
 from entangle.data_tensor import DataTensor
 from entangle.datasets import Dataset
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import DegenerateStateError, InputError, MemoryLimitError
-from entangle.labels import stratified_rows
+from entangle.labels import is_quantity, stratified_rows
 from entangle.ordering import FeatureRearranger
 from entangle.parallel import map_ordered
 from entangle.partition import CanonicalTree
@@ -243,6 +243,8 @@ def _order_from(
 ) -> NDArray[np.int64]:
     """Order that an affinity of the features on some rows gives."""
     labels = None if data.y is None else data.y[rows]
+    if labels is not None and is_quantity(data.y):  # few whole numbers would look like classes
+        labels = standardized(labels.astype(np.float64)[:, None])[:, 0]
     if needs_labels(name) and (labels is None or np.unique(labels).size < 2):
         name = "covariance"  # few rows, and one class among them
     model: Any = clone(rearranger)

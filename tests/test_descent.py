@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from entangle import DataTensor, descent, entanglement_profile
 from entangle.affinity import correlation_affinity
 from entangle.data_tensor import DataTensor as Tensor
-from entangle.descent import entropy_descent
+from entangle.descent import _Measured, _Objective, entropy_descent
 from entangle.embedding import OneHot, Trigonometric
 from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import mincut_order
@@ -221,3 +221,15 @@ def test_what_cannot_be_refined_is_refused(monkeypatch):
     monkeypatch.setattr(Tensor, "free_memory", 1e5)
     with pytest.raises(MemoryLimitError, match=r"gradients of 5 cuts .* use fewer levels"):
         entropy_descent(tensor, np.arange(8), 8)
+
+
+def test_only_a_gain_beyond_both_error_bounds_is_certain():
+    tensor = DataTensor(np.random.default_rng(0).random((20, 4)))
+    objective = _Objective(tensor, 4, 1, tolerance=1e-3)
+    order = np.arange(4)
+    before = _Measured(order, mean=1.0, error=0.1)
+    assert not objective.better(_Measured(order, mean=0.81, error=0.1), before)
+    assert objective.better(_Measured(order, mean=0.79, error=0.1), before)
+    exact = _Measured(order, mean=1.0, error=0.0)
+    assert not objective.better(_Measured(order, mean=0.9995, error=0.0), exact)
+    assert objective.better(_Measured(order, mean=0.9985, error=0.0), exact)

@@ -101,9 +101,9 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         Group (or feature, without groups) at each place, -1 where none is; of the given shape.
     search_
         With ``"mincut"``, a :class:`~entangle.ordering.mincut.Mincut`: which searches ran, their
-        cuts, and the winner; else ``None``.
+        cuts, and the winner; else ``None``. Its permutation is of places, as in ``layout_``.
     refined_
-        With ``refine``, a :class:`~entangle.descent.RefinedOrder`; else ``None``.
+        With ``refine``, a :class:`~entangle.descent.RefinedOrder`, of places too; else ``None``.
     n_features_in_
         Number of features seen in ``fit``.
     feature_names_in_
