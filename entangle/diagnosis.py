@@ -243,7 +243,7 @@ def _order_from(
 ) -> NDArray[np.int64]:
     """Order that an affinity of the features on some rows gives."""
     labels = None if data.y is None else data.y[rows]
-    if labels is not None and is_quantity(data.y):  # few whole numbers would look like classes
+    if labels is not None and is_quantity(labels):  # few whole numbers would look like classes
         labels = standardized(labels.astype(np.float64)[:, None])[:, 0]
     if needs_labels(name) and (labels is None or np.unique(labels).size < 2):
         name = "covariance"  # few rows, and one class among them
