@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import platform
 import time
 
 import numpy as np
 import sklearn
 import torch
+from cells import processor
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -136,7 +136,7 @@ def main():
     parser.add_argument("--mnist", type=int, default=0)
     given = parser.parse_args()
     print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch "
+        f"{processor()}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, scikit-learn {sklearn.__version__}; digits 1347/450, seeds "
         f"0..{given.seeds - 1}"
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 import quimb
 import quimb.tensor
 import torch
+from cells import processor
 from threadpoolctl import threadpool_limits
 
 from entangle import MatrixProductState
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     versions = f"quimb {quimb.__version__}, torch {torch.__version__}, numpy {np.__version__}"
-    print(f"{platform.machine()}, one thread, {versions}; best of {options.runs}")
+    print(f"{processor()}, one thread, {versions}; best of {options.runs}")
     with threadpool_limits(1):
         state = quimb.tensor.MPS_rand_state(options.sites, options.bond, dtype="float64", seed=0)
         ours = MatrixProductState.from_quimb(state)

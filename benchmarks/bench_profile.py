@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
+from cells import processor
 from threadpoolctl import threadpool_limits
 
 from entangle import DataTensor, entanglement_profile, load_dataset
@@ -91,14 +90,6 @@ def published_entropy(X: torch.Tensor, y: torch.Tensor, partition) -> float:
 
 
 SINGLE = 2e-4  # nats, what single precision of the peer explains
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def seconds(function) -> tuple[float, object]:

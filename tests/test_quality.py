@@ -75,7 +75,7 @@ def test_the_cuts_are_those_of_the_surrogate():
 def test_random_orders_have_the_expected_cut_and_neighbours(shape):
     n = int(np.prod(shape))
     tree, affinity = CanonicalTree(shape), random_affinity(n)
-    yardstick = Yardstick(affinity, tree, len(Blocks(tree, n).levels))
+    yardstick = Yardstick(affinity, tree)
     generator = np.random.default_rng(0)
     orders = [generator.permutation(n) for _ in range(1500)]
     cuts = [yardstick.cuts({"one": order}) for order in orders]

@@ -26,27 +26,25 @@ class Yardstick:
     """Affinity of the units on some rows, to measure orders with.
 
     Random orders need no sampling: any two places hold any pair of units with equal chance, so the
-    expected mean affinity across a cut is that of all pairs, and the expected cut of the tree is
-    that times the number of its levels.
+    expected mean affinity across a cut, or of two places that touch, is that of all pairs.
 
     Parameters
     ----------
     affinity
         Of the places, dense or sparse.
-    tree, n_levels
-        Canonical tree of the layout, and the number of levels that an order can change.
+    tree
+        Canonical tree of the layout.
     """
 
-    def __init__(self, affinity: Any, tree: CanonicalTree, n_levels: int) -> None:
+    def __init__(self, affinity: Any, tree: CanonicalTree) -> None:
         self.graph, self._tree = Graph.from_matrix(affinity), tree
         self._cut = TreeCut(self.graph, tree)
         self._pair = float(self.graph.weights.sum()) / (tree.n_features * (tree.n_features - 1))
-        self._random = self._pair * n_levels
 
     def cuts(self, orders: Mapping[str, Permutation]) -> dict[str, float]:
         """Hierarchical cut of each order, and expected of random ones."""
         found = {name: self._cut(places[self._tree.order]) for name, places in orders.items()}
-        return {**found, "random": self._random}
+        return {**found, "random": self._cut.expected}
 
     def neighbours(self, orders: Mapping[str, Permutation]) -> dict[str, float]:
         """Mean affinity of touching places in each order, and expected in random ones."""
@@ -57,7 +55,8 @@ class Yardstick:
 
     def reduction(self, places: Permutation) -> float:
         """Share by which the cut of an order lies below that of random ones."""
-        return 1.0 - self._cut(places[self._tree.order]) / self._random if self._random else 0.0
+        random = self._cut.expected
+        return 1.0 - self._cut(places[self._tree.order]) / random if random else 0.0
 
 
 class Bench:
@@ -103,7 +102,7 @@ class Bench:
         """Affinity on some rows."""
         affinity = affinity_used(self.rearranger, samples, labels)
         placed = self.units.affinity(affinity, self.tree.n_features)
-        return Yardstick(placed, self.tree, len(self.blocks.levels))
+        return Yardstick(placed, self.tree)
 
     def order_on(
         self, samples: NDArray[Any], labels: Any, seed: int, shuffled: bool
