@@ -89,3 +89,11 @@ def test_amplitudes_are_elements_of_the_data_tensor():
     assert_allclose(
         values[:, 0] * log_scale.exp(), exact, atol=network.certified_error * tensor.norm
     )
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+def test_first_values_take_the_certificate_away(build):
+    network = build(data_tensor(1), bond_dim=2)
+    assert network.certified_error is not None
+    assert network.initialize().certified_error is None
+    assert float(network.log_factor) == 0.0

@@ -27,7 +27,7 @@ from entangle.networks.chain_layout import (
 )
 from entangle.networks.contraction import chain_product, divided
 from entangle.networks.conversion import chain_from_quimb
-from entangle.networks.initialization import constant_vectors, fill_chain, uninformed_vectors
+from entangle.networks.initialization import fill_chain
 from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree, contracted
 from entangle.partition import Partition
@@ -127,28 +127,11 @@ class MatrixProductState(NetworkState):
             f"n_labels={self.n_labels}, label_site={self.label_site}, uniform={self.uniform}"
         )
 
-    @torch.no_grad()
-    def initialize(
-        self,
-        vectors: Tensor | None = None,
-        noise: float = 0.01,
-        generator: torch.Generator | None = None,
-    ) -> Self:
-        """Set first values that train at once, see :mod:`entangle.networks.initialization`.
+    @property
+    def _is_shared(self) -> bool:
+        return self.uniform
 
-        Parameters
-        ----------
-        vectors
-            Local vectors of some samples, shape ``(samples, features, local)``: the network's
-            values are then of order one on samples like these. Needed beyond some 100 features.
-        noise
-            Standard deviation of what is added to the identities.
-        """
-        if vectors is None:
-            constants = uninformed_vectors(self.n_features, self.local_dim)
-        else:
-            constants = constant_vectors(self._checked(vectors), self.uniform).cpu()
-
+    def _fill(self, constants: Tensor, noise: float, generator: torch.Generator | None) -> None:
         def random(tensor: Tensor) -> Tensor:
             return noise * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
 
@@ -161,8 +144,6 @@ class MatrixProductState(NetworkState):
             self.ends.copy_(torch.eye(1, self.ends.shape[1]) + random(self.ends))
         if self.core is not None:
             self.core.copy_(random(self.core) * (CORE / noise if noise else 0.0))
-        self.log_factor.zero_()
-        return self
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -292,9 +273,7 @@ class MatrixProductState(NetworkState):
             site = len(sites)
             sites.append(torch.eye(tensor.n_labels, dtype=torch.float64)[:, :, None])
         network = cls.from_site_tensors(sites, site)
-        network.log_factor.fill_(found.log_scale)
-        network.certified_error = found.certified_error
-        return network
+        return network._certified(found)
 
     def tensor_tree(self) -> TensorTree:
         """Return the tensors in float64, detached, numbered as in :meth:`site_tensors`."""

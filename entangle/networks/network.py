@@ -21,8 +21,10 @@ from entangle.errors import InputError
 from entangle.memory import require_memory
 from entangle.networks.conversion import network_to_quimb
 from entangle.networks.drawing import draw_tree
+from entangle.networks.initialization import constant_vectors, uninformed_vectors
 from entangle.networks.storage import read_network, write_network
 from entangle.networks.tensor_tree import TensorTree, times_exp
+from entangle.truncated_tensor import TruncatedTensor
 
 __all__ = ["TensorNetwork"]
 
@@ -55,6 +57,15 @@ class TensorNetwork(torch.nn.Module, ABC):
     @abstractmethod
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Contract with a product of local vectors for each sample."""
+
+    @property
+    @abstractmethod
+    def _is_shared(self) -> bool:
+        """Whether one tensor serves many features."""
+
+    @abstractmethod
+    def _fill(self, constants: Tensor, noise: float, generator: torch.Generator | None) -> None:
+        """Set first values of the parameters; each site maps its vector of ``constants`` to 1."""
 
     @abstractmethod
     def tensor_tree(self) -> TensorTree:
@@ -94,6 +105,39 @@ class TensorNetwork(torch.nn.Module, ABC):
         torch.nn.Module.__init__(network)
         network._arrange(*arrangement)
         return network
+
+    def _certified(self, found: TruncatedTensor) -> Self:
+        """Take over the scale and the error of the projection that the tensors come from."""
+        self.log_factor.fill_(found.log_scale)
+        self.certified_error = found.certified_error
+        return self
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        vectors: Tensor | None = None,
+        noise: float = 0.01,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Set first values that train at once, see :mod:`entangle.networks.initialization`.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors of some samples, shape ``(samples, features, local)``: the network's
+            values are then of order one on samples like these. Needed beyond some 100 features.
+        noise
+            Standard deviation of what is added to the identities of a chain; in a tree the size of
+            the products of two blocks' values, relative to the values themselves.
+        """
+        if vectors is None:
+            constants = uninformed_vectors(self.n_features, self.local_dim)
+        else:
+            constants = constant_vectors(self._checked(vectors), self._is_shared).cpu()
+        self._fill(constants, noise, generator)
+        self.log_factor.zero_()
+        self.certified_error = None
+        return self
 
     # -- amplitudes ------------------------------------------------------------------------
 

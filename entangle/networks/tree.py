@@ -23,12 +23,7 @@ from entangle.errors import InputError, PartitionError
 from entangle.hierarchy import hierarchical_svd
 from entangle.networks.contraction import divided, node_product
 from entangle.networks.conversion import tree_from_quimb
-from entangle.networks.initialization import (
-    constant_vectors,
-    fill_leaf,
-    fill_node,
-    uninformed_vectors,
-)
+from entangle.networks.initialization import fill_leaf, fill_node
 from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree
 from entangle.networks.tree_layout import bond_shapes, edges_of, groups_of, require_fit
@@ -126,27 +121,11 @@ class TreeTensorNetwork(NetworkState):
             f"n_labels={self.n_labels}, shared={self.shared}"
         )
 
-    @torch.no_grad()
-    def initialize(
-        self,
-        vectors: Tensor | None = None,
-        noise: float = 0.01,
-        generator: torch.Generator | None = None,
-    ) -> Self:
-        """Set first values that train at once, see :mod:`entangle.networks.initialization`.
+    @property
+    def _is_shared(self) -> bool:
+        return self.shared
 
-        Parameters
-        ----------
-        vectors
-            Local vectors of some samples, shape ``(samples, features, local)``: the network's
-            values are then of order one on samples like these. Needed beyond some 100 features.
-        noise
-            Size of the products of two blocks' values, relative to the values themselves.
-        """
-        if vectors is None:
-            constants = uninformed_vectors(self.n_features, self.local_dim)
-        else:
-            constants = constant_vectors(self._checked(vectors), self.shared).cpu()
+    def _fill(self, constants: Tensor, noise: float, generator: torch.Generator | None) -> None:
         for group, parameter in zip(self.groups, self.tensors, strict=True):
             random = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             if group.features is not None:
@@ -154,8 +133,6 @@ class TreeTensorNetwork(NetworkState):
             else:
                 filled = fill_node(random, noise, is_root=group.level == 0)
             parameter.copy_(filled)
-        self.log_factor.zero_()
-        return self
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Contract the network with a product of local vectors for each sample.
@@ -255,9 +232,7 @@ class TreeTensorNetwork(NetworkState):
             tensor, shape, width=bond_dim, error=error, max_memory=max_memory, progress=progress
         )
         network = cls.from_node_tensors(found.shape, found.tensors)
-        network.log_factor.fill_(found.log_scale)
-        network.certified_error = found.certified_error
-        return network
+        return network._certified(found)
 
     def tensor_tree(self) -> TensorTree:
         """Return the tensors in float64, detached, numbered as in :meth:`node_tensors`."""
