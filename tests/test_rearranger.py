@@ -20,6 +20,7 @@ from entangle import memory
 from entangle.affinity import correlation_affinity
 from entangle.errors import InputError, MemoryLimitError, PartitionError
 from entangle.ordering import FeatureRearranger
+from entangle.ordering.measured import _weights
 from entangle.ordering.methods import METHODS
 from entangle.ordering.mincut import Mincut
 from entangle.ordering.units import Units
@@ -459,3 +460,9 @@ def test_empty_places_that_do_not_fit_in_memory_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1e6)
     with pytest.raises(MemoryLimitError, match=r"400 places, empty ones too.* fewer empty places"):
         FeatureRearranger(shape=(20, 20)).fit(smooth_samples())
+
+
+def test_refinement_weighs_classes_alike():
+    """Unequal classes would add their mean label, nearly a product state."""
+    weights = _weights(np.array([0] * 30 + [1] * 10), np.arange(40))
+    assert weights[:30].sum() == pytest.approx(-weights[30:].sum())

@@ -65,7 +65,7 @@ class TensorNetwork(torch.nn.Module, ABC):
 
     @abstractmethod
     def _fill(self, constants: Tensor, noise: float, generator: torch.Generator | None) -> None:
-        """Set first values of the parameters; each site maps its vector of ``constants`` to 1."""
+        """Set first values from vectors that give about 1 with the local vectors of a feature."""
 
     @abstractmethod
     def tensor_tree(self) -> TensorTree:
