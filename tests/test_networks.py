@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from entangle import MatrixProductState, TreeTensorNetwork
 from entangle.embedding import Trigonometric
 from entangle.errors import InputError
-from entangle.networks.contraction import chain_product, node_equation, node_path
+from entangle.networks.chain_product import compiled_ends, segment_ends
+from entangle.networks.contraction import node_equation, node_path
 from entangle.networks.initialization import constant_vectors, uninformed_vectors
 from entangle.partition import CanonicalTree
 
@@ -135,20 +136,44 @@ def test_gradients_are_exact(options):
     assert torch.autograd.gradcheck(contract, (vectors, *parameters))
 
 
-@pytest.mark.parametrize("n_sites", [1, 2, 5, 8, 13])
-def test_matrices_in_pairs_and_vectors_site_by_site_agree(n_sites, device):
-    generator = torch.Generator().manual_seed(n_sites)
-    tensors = torch.randn(2, n_sites, 3, 2, 3, generator=generator).double().to(device)
-    vectors = torch.randn(2, n_sites, 4, 2, generator=generator).double().to(device)
-    x = torch.randn(2, 4, 3, generator=generator).double().to(device)
+@pytest.mark.parametrize("label_site", [0, 3, 6, 13])
+@pytest.mark.parametrize("route", ["pairs", "compiled"])
+def test_routes_along_a_chain_agree(label_site, route):
+    network = build({"n_features": 13, "n_labels": 2, "label_site": label_site}, bond_dim=3)
+    generator = torch.Generator().manual_seed(label_site)
+    places = [segment.features for segment in network.segments]
+    x = [torch.randn(1, 4, generator=generator).double() for _ in range(2)]
+    vectors = torch.randn(13, 2, 4, generator=generator).double()
     found = []
-    for pairwise in (False, True):
-        leaf = tensors.clone().requires_grad_()
-        ends, logs = chain_product(x, leaf, vectors, pairwise)
-        (ends * logs.exp()[..., None]).sum().backward()
-        found.append(((ends * logs.exp()[..., None]).detach().cpu(), leaf.grad.cpu()))
-    assert_allclose(found[0][0], found[1][0], rtol=1e-9, atol=1e-12)
-    assert_allclose(found[0][1], found[1][1], rtol=1e-9, atol=1e-12)
+    for name in ("steps", route):
+        leaves = [t.detach().clone().requires_grad_() for t in (*x, vectors, *network.tensors)]
+        first, given, tensors = leaves[:2], leaves[2], leaves[3:]
+        if name == "compiled":
+            ends, logs = compiled_ends(network.walks, tensors, first, given)
+        else:
+            arguments = (network.segments, places, tensors, first, given, name == "pairs")
+            ends, logs = segment_ends(*arguments)
+        product = torch.cat([end.detach() * logs.exp() for end in ends])
+        sum((end * logs.exp()).sum() for end in ends).backward()
+        found.append([product, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_derivatives_of_gradients_are_exact(uniform):
+    network = build({"n_features": 6, "n_labels": 2, "uniform": uniform}, bond_dim=3)
+    vectors = torch.rand(2, 6, 2).double().requires_grad_()
+    assert torch.autograd.gradgradcheck(network.logits, (vectors,))
+    single = vectors.detach()[0]
+    network.requires_grad_(False)
+    gradient = torch.func.grad(lambda one: network.logits(one[None])[0, 1])
+    hessian = torch.func.jacrev(gradient)(single)
+    gradients = torch.func.vmap(gradient)
+    moved = vectors.detach().clone()
+    moved[0, 2, 1] += 1e-6
+    change = (gradients(moved) - gradients(vectors.detach()))[0] / 1e-6
+    assert_allclose(hessian[2, 1], change, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
@@ -386,25 +411,29 @@ def test_values_are_of_order_one_on_samples_like_those_of_the_start(options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"n_features": 64}, {"shape": 64}, {"shape": (8, 8)}])
-def test_digits_are_learnt_at_once(options):
-    """Logistic regression reaches .96 to .97 on such splits."""
+@pytest.mark.parametrize(
+    ("options", "seeds"), [({"n_features": 64}, 3), ({"shape": 64}, 3), ({"shape": (8, 8)}, 1)]
+)
+def test_digits_are_learnt_at_once(options, seeds):
+    """Logistic regression reaches .96 to .97 on such splits; one seed spreads by .015."""
     X, y = load_digits(return_X_y=True)
     parts = train_test_split(X / 16, y, test_size=450, random_state=0, stratify=y)
     train, test = (Trigonometric(0.5)(torch.tensor(part)).float() for part in parts[:2])
     labels, expected = (torch.tensor(part) for part in parts[2:])
-    generator = torch.Generator().manual_seed(0)
     kind = TreeTensorNetwork if "shape" in options else MatrixProductState
-    network = kind(n_labels=10, generator=generator, **options)
-    network.initialize(train, generator=generator)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for _ in range(20):
-        for rows in torch.randperm(len(train), generator=generator).split(64):
-            optimizer.zero_grad()
-            cross_entropy(network.logits(train[rows]), labels[rows]).backward()
-            optimizer.step()
-    accuracy = (network.logits(test).argmax(dim=1) == expected).float().mean()
-    assert float(accuracy) >= 0.95
+    found = []
+    for seed in range(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        network = kind(n_labels=10, generator=generator, **options)
+        network.initialize(train, generator=generator)
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+        for _ in range(20):
+            for rows in torch.randperm(len(train), generator=generator).split(64):
+                optimizer.zero_grad()
+                cross_entropy(network.logits(train[rows]), labels[rows]).backward()
+                optimizer.step()
+        found.append(float((network.logits(test).argmax(dim=1) == expected).float().mean()))
+    assert np.mean(found) >= 0.955
 
 
 def test_networks_load_neither_quimb_nor_matplotlib():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from entangle.errors import InputError, PartitionError
@@ -27,6 +28,7 @@ __all__ = [
     "require_chain",
     "segments_of",
     "unstacked",
+    "walks_of",
 ]
 
 
@@ -105,6 +107,27 @@ def segments_of(shapes: Sequence[tuple[int, ...]], label_site: int) -> list[Segm
         features = torch.tensor([row for _, _, row in group]).T.contiguous()
         found.append(Segment(sides, features, (*features.shape, *shape)))
     return found
+
+
+def walks_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sites in the order in which they are met from the left end and from the right end.
+
+    Returns
+    -------
+    tuple of array
+        Shape ``(sites, 4)``: feature, place of the tensor in the segments' flattened parameters one
+        after the other, length of the axis it is entered by, and of the one it is left by.
+    """
+    found: tuple[list[list[int]], list[list[int]]] = [], []
+    place = 0
+    for segment in segments:
+        bond, local, following = segment.shape[2:]
+        for side, row in zip(segment.sides, segment.features.tolist(), strict=True):
+            for feature in row:
+                found[side].append([feature, place, bond, following])
+                place += bond * local * following
+    left, right = (np.array(sites, dtype=np.int64).reshape(-1, 4) for sites in found)
+    return left, right
 
 
 def _sorted_runs(

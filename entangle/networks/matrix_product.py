@@ -24,8 +24,10 @@ from entangle.networks.chain_layout import (
     require_chain,
     segments_of,
     unstacked,
+    walks_of,
 )
-from entangle.networks.contraction import chain_product, divided
+from entangle.networks.chain_product import chain_ends
+from entangle.networks.contraction import divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import fill_chain
 from entangle.networks.state import NetworkState
@@ -104,6 +106,7 @@ class MatrixProductState(NetworkState):
         self.n_features, self.local_dim = len(shapes), shapes[0][1]
         self.n_labels, self.label_site, self.uniform = n_labels, label_site, uniform
         self.segments = segments_of(self.site_shapes, label_site)
+        self.walks = walks_of(self.segments)
 
         def empty(*sizes: int) -> torch.nn.Parameter:
             return torch.nn.Parameter(torch.empty(*sizes, dtype=dtype, device=device))
@@ -172,24 +175,17 @@ class MatrixProductState(NetworkState):
             Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
             contraction is ``values * exp(log_scale)``. Its gradient is exact.
         """
-        vectors = self._checked(vectors)
-        batch = len(vectors)
+        vectors, logs = divided(self._checked(vectors), 1)
+        vectors = vectors.permute(1, 2, 0).contiguous()  # samples last
         ends = self.ends if self.uniform else vectors.new_ones(2, 1)
-        x = [end.expand(batch, -1) for end in ends]
-        log_scale = self.log_factor.to(vectors.dtype).expand(batch)
-        pairwise = vectors.device.type != "cpu"
-        for number, tensors in enumerate(self._segment_tensors()):
-            segment, places = self.segments[number], getattr(self, f"features_{number}")
-            here = vectors[:, places].permute(1, 2, 0, 3)
-            start = torch.stack([x[side] for side in segment.sides])
-            ends, logs = chain_product(start, tensors, here, pairwise)
-            for side, end in zip(segment.sides, ends, strict=True):
-                x[side] = end
-            log_scale = log_scale + logs.sum(dim=0)
+        x = [end[:, None].expand(-1, vectors.shape[2]) for end in ends]
+        places = [getattr(self, f"features_{number}") for number in range(len(self.segments))]
+        x, more = chain_ends(self.segments, places, self.walks, self._segment_tensors(), x, vectors)
+        log_scale = self.log_factor.to(vectors.dtype) + logs.sum(dim=1) + more
         if self.core is None:
-            values = (x[0] * x[1]).sum(dim=1, keepdim=True)
+            values = (x[0] * x[1]).sum(dim=0)[:, None]
         else:
-            values = torch.einsum("blr,br->bl", contracted(x[0], self.core, [1], [0]), x[1])
+            values = torch.einsum("blr,rb->bl", contracted(x[0], self.core, [0], [0]), x[1])
         values, logs = divided(values, 1)
         return values, log_scale + logs
 
