@@ -13,22 +13,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from entangle.errors import InputError, PartitionError
+from entangle.networks.compiled import Schedule
 from entangle.networks.tensor_tree import TensorTree
 from entangle.partition import Partition
 
 __all__ = [
     "Segment",
     "bond_of_cut",
+    "chain_schedule",
     "chain_shapes",
     "chain_tree",
     "require_chain",
     "segments_of",
     "unstacked",
-    "walks_of",
 ]
 
 
@@ -109,25 +109,46 @@ def segments_of(shapes: Sequence[tuple[int, ...]], label_site: int) -> list[Segm
     return found
 
 
-def walks_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sites in the order in which they are met from the left end and from the right end.
+def chain_schedule(
+    n_features: int,
+    local_dim: int,
+    segments: Sequence[Segment],
+    ends: int | None,
+    root: tuple[int, int],
+) -> Schedule:
+    """Arrange a chain for the compiled contraction.
 
-    Returns
-    -------
-    tuple of array
-        Shape ``(sites, 4)``: feature, place of the tensor in the segments' flattened parameters one
-        after the other, length of the axis it is entered by, and of the one it is left by.
+    Its elements are those of the root, shape ``(left, right, labels)``, and then those of the
+    segments; or, in a uniform chain, of two vectors at the ends and of the tensor, forth and back.
+
+    Parameters
+    ----------
+    ends
+        Length of the vectors at the ends of a uniform chain; else ``None``.
+    root
+        Number of the root's elements, and of labels.
     """
-    found: tuple[list[list[int]], list[list[int]]] = [], []
-    place = 0
+    nodes: list[tuple[int, int, list[int]]] = []
+    last: list[int | None] = [None, None]
+
+    def add(place: int, bond: int, children: Sequence[int | None]) -> int:
+        nodes.append((place, bond, [child for child in children if child is not None]))
+        return n_features + len(nodes) - 1
+
+    place = root[0]
+    if ends is not None:
+        last = [add(place + side * ends, ends, []) for side in range(2)]
+        place += 2 * ends
     for segment in segments:
         bond, local, following = segment.shape[2:]
+        size = bond * local * following
         for side, row in zip(segment.sides, segment.features.tolist(), strict=True):
             for feature in row:
-                found[side].append([feature, place, bond, following])
-                place += bond * local * following
-    left, right = (np.array(sites, dtype=np.int64).reshape(-1, 4) for sites in found)
-    return left, right
+                here = place if ends is None else place + side * size
+                last[side] = add(here, following, [last[side], feature])
+                place += size if ends is None else 0
+    add(0, root[1], last)
+    return Schedule.of(n_features, local_dim, nodes, transposed=True)
 
 
 def _sorted_runs(

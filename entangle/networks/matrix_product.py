@@ -19,14 +19,15 @@ from entangle.hierarchy import chain_svd
 from entangle.networks.canonical import chain_spectra
 from entangle.networks.chain_layout import (
     bond_of_cut,
+    chain_schedule,
     chain_shapes,
     chain_tree,
     require_chain,
     segments_of,
     unstacked,
-    walks_of,
 )
 from entangle.networks.chain_product import chain_ends
+from entangle.networks.compiled import Schedule
 from entangle.networks.contraction import divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import fill_chain
@@ -106,7 +107,6 @@ class MatrixProductState(NetworkState):
         self.n_features, self.local_dim = len(shapes), shapes[0][1]
         self.n_labels, self.label_site, self.uniform = n_labels, label_site, uniform
         self.segments = segments_of(self.site_shapes, label_site)
-        self.walks = walks_of(self.segments)
 
         def empty(*sizes: int) -> torch.nn.Parameter:
             return torch.nn.Parameter(torch.empty(*sizes, dtype=dtype, device=device))
@@ -161,27 +161,29 @@ class MatrixProductState(NetworkState):
             for segment in self.segments
         ]
 
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Contract the network with a product of local vectors for each sample.
+    def _elements(self) -> list[Tensor]:
+        tensor = self.ends if self.uniform else self.tensors[0]
+        bond = self.segments[-1].shape[-1]
+        identity = torch.eye(bond, dtype=tensor.dtype, device=tensor.device)
+        root = identity if self.core is None else self.core.permute(0, 2, 1)
+        if self.uniform:
+            return [root, self.ends, self.tensors[0], self.tensors[0].permute(2, 1, 0)]
+        return [root, *self.tensors]
 
-        Parameters
-        ----------
-        vectors
-            Local vectors, shape ``(batch, features, local)``, of any length.
+    def _scheduled(self) -> Schedule:
+        ends = self.ends.shape[1] if self.uniform else None
+        root = self._elements()[0].numel(), self.n_labels
+        return chain_schedule(self.n_features, self.local_dim, self.segments, ends, root)
 
-        Returns
-        -------
-        tuple
-            Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
-            contraction is ``values * exp(log_scale)``. Its gradient is exact.
-        """
-        vectors, logs = divided(self._checked(vectors), 1)
-        vectors = vectors.permute(1, 2, 0).contiguous()  # samples last
+    def _product(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        pairwise = vectors.device.type != "cpu"
+        vectors = vectors.permute(1, 2, 0)
         ends = self.ends if self.uniform else vectors.new_ones(2, 1)
         x = [end[:, None].expand(-1, vectors.shape[2]) for end in ends]
         places = [getattr(self, f"features_{number}") for number in range(len(self.segments))]
-        x, more = chain_ends(self.segments, places, self.walks, self._segment_tensors(), x, vectors)
-        log_scale = self.log_factor.to(vectors.dtype) + logs.sum(dim=1) + more
+        x, log_scale = chain_ends(
+            self.segments, places, self._segment_tensors(), x, vectors, pairwise
+        )
         if self.core is None:
             values = (x[0] * x[1]).sum(dim=0)[:, None]
         else:

@@ -7,6 +7,7 @@ pictures.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from abc import ABC, abstractmethod
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from entangle.errors import InputError
 from entangle.memory import require_memory
+from entangle.networks.compiled import Schedule, can_compile, compiled_product
+from entangle.networks.contraction import divided
 from entangle.networks.conversion import network_to_quimb
 from entangle.networks.drawing import draw_tree
 from entangle.networks.initialization import constant_vectors, uninformed_vectors
@@ -53,10 +56,6 @@ class TensorNetwork(torch.nn.Module, ABC):
     log_factor: Tensor
 
     # -- what a network provides -----------------------------------------------------------
-
-    @abstractmethod
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Contract with a product of local vectors for each sample."""
 
     @property
     @abstractmethod
@@ -138,6 +137,45 @@ class TensorNetwork(torch.nn.Module, ABC):
         self.log_factor.zero_()
         self.certified_error = None
         return self
+
+    # -- samples ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _scheduled(self) -> Schedule:
+        """In which order the compiled contraction meets the tensors."""
+
+    @abstractmethod
+    def _elements(self) -> list[Tensor]:
+        """Return the tensors whose elements the schedule counts."""
+
+    @abstractmethod
+    def _product(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract with local vectors in calls of torch, without ``log_factor``."""
+
+    @functools.cached_property
+    def _schedule(self) -> Schedule:
+        return self._scheduled()
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Contract the network with a product of local vectors for each sample.
+
+        Parameters
+        ----------
+        vectors
+            Local vectors, shape ``(batch, features, local)``, of any length.
+
+        Returns
+        -------
+        tuple
+            Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
+            contraction is ``values * exp(log_scale)``. Its gradient is exact.
+        """
+        vectors, logs = divided(self._checked(vectors), 1)
+        if can_compile(vectors):
+            values, log_scale = compiled_product(self._schedule, self._elements(), vectors)
+        else:
+            values, log_scale = self._product(vectors)
+        return values, self.log_factor.to(vectors.dtype) + logs.sum(dim=1) + log_scale
 
     # -- amplitudes ------------------------------------------------------------------------
 

@@ -21,12 +21,19 @@ from entangle.axes import Shape
 from entangle.data_tensor import DataTensor
 from entangle.errors import InputError, PartitionError
 from entangle.hierarchy import hierarchical_svd
+from entangle.networks.compiled import Schedule
 from entangle.networks.contraction import divided, node_product
 from entangle.networks.conversion import tree_from_quimb
 from entangle.networks.initialization import fill_leaf, fill_node
 from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree
-from entangle.networks.tree_layout import bond_shapes, edges_of, groups_of, require_fit
+from entangle.networks.tree_layout import (
+    bond_shapes,
+    edges_of,
+    groups_of,
+    require_fit,
+    tree_schedule,
+)
 from entangle.partition import CanonicalTree, Partition
 
 __all__ = ["TreeTensorNetwork"]
@@ -134,22 +141,14 @@ class TreeTensorNetwork(NetworkState):
                 filled = fill_node(random, noise, is_root=group.level == 0)
             parameter.copy_(filled)
 
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Contract the network with a product of local vectors for each sample.
+    def _elements(self) -> list[Tensor]:
+        return list(self.tensors)
 
-        Parameters
-        ----------
-        vectors
-            Local vectors, shape ``(batch, features, local)``, of any length.
+    def _scheduled(self) -> Schedule:
+        return tree_schedule(self.tree, self.groups, self.shared)
 
-        Returns
-        -------
-        tuple
-            Values, shape ``(batch, labels)``, and log scale, shape ``(batch,)``: the
-            contraction is ``values * exp(log_scale)``. Its gradient is exact.
-        """
-        vectors = self._checked(vectors)
-        log_scale = self.log_factor.to(vectors.dtype).expand(len(vectors))
+    def _product(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = vectors.new_zeros(len(vectors))
         below: dict[int, Tensor] = {}
         for level in range(self.tree.depth, -1, -1):
             found: dict[int, list[Tensor]] = {}

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from entangle.errors import InputError
+from entangle.networks.compiled import Schedule
 from entangle.partition import CanonicalTree, Node
 
-__all__ = ["Group", "bond_shapes", "edges_of", "groups_of", "require_fit"]
+__all__ = ["Group", "bond_shapes", "edges_of", "groups_of", "require_fit", "tree_schedule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,26 @@ def groups_of(tree: CanonicalTree, shapes: Sequence[tuple[int, ...]]) -> list[Gr
         )
         found.append(Group(level, shape, tuple(number[n] for n in nodes), features, sources))
     return found
+
+
+def tree_schedule(tree: CanonicalTree, groups: Sequence[Group], shared: bool) -> Schedule:
+    """Arrange a tree for the compiled contraction; its elements are those of the groups."""
+    walk = list(tree.root.walk())
+    places: dict[int, tuple[int, int]] = {}  # of the tensor, and its bond
+    place = 0
+    for group in groups:
+        size = math.prod(group.shape)
+        for member, node in enumerate(group.nodes):
+            places[node] = place + (0 if shared else member * size), group.shape[0]
+        place += size * (1 if shared else len(group.nodes))
+    nodes: list[tuple[int, int, list[int]]] = []
+    made: dict[Node, int] = {}
+    for number, node in reversed(list(enumerate(walk))):
+        below = [made[child] for child in node.children] or [int(tree.order[node.start])]
+        made[node] = tree.n_features + len(nodes)
+        nodes.append((*places[number], below))
+    local_dim = groups[0].shape[1]
+    return Schedule.of(tree.n_features, local_dim, nodes)
 
 
 def _run(places: list[int]) -> slice | Tensor:

@@ -1,0 +1,170 @@
+"""The compiled contraction as one step of automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from entangle.networks.contraction import divided
+from entangle.networks.kernels import contract, contract_back
+
+__all__ = ["Schedule", "can_compile", "compiled_product"]
+
+TYPES = (torch.float32, torch.float64)
+SAMPLES = 128  # contracted at once where no gradient is asked for: their vectors stay in cache
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """In which order tensors meet vectors, as :mod:`entangle.networks.kernels` takes it.
+
+    Attributes
+    ----------
+    nodes
+        Children before parents, shape ``(nodes, 5)``: place among all elements, first row of the
+        vector, bond, first child and number of children.
+    children
+        First row and length of the vectors of children, shape ``(vectors, 2)``.
+    transposed
+        Whether elements of a node are in the order (children, bond) instead of (bond, children).
+    n_rows
+        Rows of all vectors: ``features * local`` first, then one a bond of each node.
+    """
+
+    nodes: NDArray[np.int64]
+    children: NDArray[np.int64]
+    transposed: bool
+    n_rows: int
+
+    @classmethod
+    def of(
+        cls,
+        n_features: int,
+        local_dim: int,
+        nodes: Sequence[tuple[int, int, Sequence[int]]],
+        transposed: bool = False,
+    ) -> Schedule:
+        """Arrange nodes, children before parents, the root last.
+
+        Parameters
+        ----------
+        nodes
+            For each node the place of its tensor, its bond, and its children: features are
+            numbered 0, 1, ..., and nodes on from there in the order given.
+        """
+        rows = [(place * local_dim, local_dim) for place in range(n_features)]
+        table, children, row = [], [], n_features * local_dim
+        for place, bond, below in nodes:
+            table.append((place, row, bond, len(children), len(below)))
+            children += [rows[child] for child in below]
+            rows.append((row, bond))
+            row += bond
+        made = np.array(table, dtype=np.int64), np.array(children, dtype=np.int64)
+        return cls(made[0].reshape(-1, 5), made[1].reshape(-1, 2), transposed, row)
+
+
+def can_compile(vectors: Tensor) -> bool:
+    """Whether vectors are on the CPU, in a type of the kernels, and outside torch.func.
+
+    Transforms of torch.func need plain operations.
+    """
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    transformed = active is None or active()
+    return vectors.device.type == "cpu" and vectors.dtype in TYPES and not transformed
+
+
+def compiled_product(
+    schedule: Schedule, tensors: Sequence[Tensor], vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Contract all tensors with local vectors.
+
+    Parameters
+    ----------
+    tensors
+        Their elements one after the other are what the schedule's places count.
+    vectors
+        Shape ``(batch, features, local)``.
+
+    Returns
+    -------
+    tuple
+        Vectors of the root, shape ``(batch, bond)``, the largest element of each 1, and the
+        logarithm of their factor, shape ``(batch,)``, a constant to the gradient.
+    """
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    found, log_scale = _Contraction.apply(schedule, flat, vectors.flatten(1).T)  # pyright: ignore
+    return found.T, log_scale
+
+
+class _Contraction(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, schedule: Schedule, tensors: Tensor, vectors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        batch, recorded = vectors.shape[1], any(ctx.needs_input_grad)
+        step = max(1, batch if recorded else SAMPLES)
+        parts = [_run(schedule, tensors, part) for part in vectors.split(step, dim=1)]
+        root = schedule.nodes[-1, 2]
+        ends = torch.cat([values[-root:] for values, _ in parts], dim=1)
+        log_scale = torch.cat([sizes.log().sum(dim=0) for _, sizes in parts])
+        if recorded:
+            ctx.schedule = schedule
+            ctx.save_for_backward(tensors, vectors, *parts[0])
+        ctx.mark_non_differentiable(log_scale)
+        return ends, log_scale
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, vectors, values, sizes = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # somebody differentiates the gradient
+            wanted = [t for t, asked in zip((tensors, vectors), needed, strict=True) if asked]
+            ends = _plain(ctx.schedule, tensors, vectors)
+            found = iter(torch.autograd.grad(ends, wanted, given[0], create_graph=True))
+            return None, *(next(found) if asked else None for asked in needed)
+        to_tensors = torch.zeros_like(tensors) if needed[0] else tensors[:0]
+        gradients = torch.empty_like(values)
+        gradients[-len(given[0]) :] = given[0]
+        schedule = ctx.schedule
+        contract_back(
+            tensors.detach().numpy(), schedule.nodes, schedule.children, schedule.transposed,
+            values.numpy(), sizes.numpy(), gradients.numpy(), to_tensors.detach().numpy(),
+        )  # fmt: skip
+        return (
+            None,
+            to_tensors if needed[0] else None,
+            gradients[: len(vectors)] if needed[1] else None,
+        )
+
+
+def _run(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    values = tensors.new_empty(schedule.n_rows, vectors.shape[1])
+    values[: len(vectors)] = vectors
+    tiny = torch.finfo(tensors.dtype).tiny
+    sizes = tensors.new_full((len(schedule.nodes), vectors.shape[1]), tiny)
+    contract(
+        tensors.detach().numpy(), schedule.nodes, schedule.children, schedule.transposed,
+        values.detach().numpy(), sizes.numpy(),
+    )  # fmt: skip
+    return values, sizes
+
+
+def _plain(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> Tensor:
+    """Contract in operations of torch, which can be differentiated again."""
+    children = schedule.children.tolist()
+    rows = {row: vectors[row : row + size] for row, size in children if row < len(vectors)}
+    end = 0
+    for place, end, bond, first, count in schedule.nodes.tolist():
+        product = torch.ones_like(vectors[:1])
+        for child, _ in children[first : first + count]:
+            product = (product[:, None] * rows[child]).flatten(0, 1)
+        elements = tensors[place : place + bond * len(product)]
+        matrix = elements.view(-1, bond).T if schedule.transposed else elements.view(bond, -1)
+        rows[end] = divided((matrix @ product).T, 1)[0].T
+    return rows[end]
