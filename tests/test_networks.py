@@ -19,7 +19,6 @@ from entangle.networks.chain_product import chain_ends
 from entangle.networks.compiled import can_compile
 from entangle.networks.contraction import node_equation, node_path
 from entangle.networks.initialization import constant_vectors, uninformed_vectors
-from entangle.networks.kernels import _work
 from entangle.partition import CanonicalTree
 
 SHAPES = [2, 3, 5, 8, (2, 4), (3, 3), (2, 2, 2), (1, 6)]
@@ -290,10 +289,8 @@ def test_networks_are_contracted_along_these_paths(monkeypatch):
 @pytest.mark.parametrize("options", [{"shape": (8, 8)}, {"shape": 64}, {"n_features": 64}], ids=str)
 def test_compiled_contraction_holds_one_node_at_a_time(options):
     schedule = build({**options, "n_labels": 7}, bond_dim=10)._schedule
-    values = np.empty((schedule.n_rows, 256))
-    held = _work(schedule.nodes, schedule.children, values)
-    grid = "shape" in options and options["shape"] != 64
-    assert max(array.size for array in held) <= 256 * (10**3 if grid else 10**2)
+    assert max(schedule.room) == (10**3 if options.get("shape") == (8, 8) else 10**2)
+    assert schedule.n_rows <= 64 * 2 + 10 * (2 * 64 - 1)
 
 
 # -- parameters --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from entangle.networks.contraction import divided
-from entangle.networks.kernels import contract, contract_back
+from entangle.networks.kernels import contract, contract_back, n_others
 
 __all__ = ["Schedule", "can_compile", "compiled_product"]
 
@@ -35,12 +36,16 @@ class Schedule:
         Whether elements of a node are in the order (children, bond) instead of (bond, children).
     n_rows
         Rows of all vectors: ``features * local`` first, then one a bond of each node.
+    room
+        Longest product of children that meets a tensor first, of its other children, and of what
+        the tensor makes of the first.
     """
 
     nodes: NDArray[np.int64]
     children: NDArray[np.int64]
     transposed: bool
     n_rows: int
+    room: tuple[int, int, int]
 
     @classmethod
     def of(
@@ -60,13 +65,19 @@ class Schedule:
         """
         rows = [(place * local_dim, local_dim) for place in range(n_features)]
         table, children, row = [], [], n_features * local_dim
+        right = left = longer = 1
         for place, bond, below in nodes:
             table.append((place, row, bond, len(children), len(below)))
             children += [rows[child] for child in below]
             rows.append((row, bond))
             row += bond
+            lengths, half = [rows[child][1] for child in below], n_others(len(below))
+            sizes = math.prod(lengths[:half]), math.prod(lengths[half:])
+            left, right = max(left, sizes[0]), max(right, sizes[1])
+            longer = max(longer, sizes[1], bond * sizes[0])
         made = np.array(table, dtype=np.int64), np.array(children, dtype=np.int64)
-        return cls(made[0].reshape(-1, 5), made[1].reshape(-1, 2), transposed, row)
+        room = max(left, right), left, longer
+        return cls(made[0], made[1].reshape(-1, 2), transposed, row, room)
 
 
 def can_compile(vectors: Tensor) -> bool:
@@ -135,6 +146,7 @@ class _Contraction(torch.autograd.Function):
         contract_back(
             tensors.detach().numpy(), schedule.nodes, schedule.children, schedule.transposed,
             values.numpy(), sizes.numpy(), gradients.numpy(), to_tensors.detach().numpy(),
+            *_room(schedule, values, 2),
         )  # fmt: skip
         return (
             None,
@@ -150,9 +162,15 @@ def _run(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> tuple[Tensor, 
     sizes = tensors.new_full((len(schedule.nodes), vectors.shape[1]), tiny)
     contract(
         tensors.detach().numpy(), schedule.nodes, schedule.children, schedule.transposed,
-        values.detach().numpy(), sizes.numpy(),
+        values.detach().numpy(), sizes.numpy(), *_room(schedule, values, 1),
     )  # fmt: skip
     return values, sizes
+
+
+def _room(schedule: Schedule, values: Tensor, n_longer: int) -> list[NDArray[np.floating[Any]]]:
+    right, left, longer = schedule.room
+    lengths = [right, left] + [longer] * n_longer
+    return [values.new_empty(length, values.shape[1]).numpy() for length in lengths]
 
 
 def _plain(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> Tensor:

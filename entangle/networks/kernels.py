@@ -20,10 +20,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["contract", "contract_back"]
+__all__ = ["contract", "contract_back", "n_others"]
 
 Floats = NDArray[np.floating[Any]]
 Table = NDArray[np.int64]
+
+
+@numba.njit(nogil=True, cache=True)
+def n_others(n_children: int) -> int:
+    """Count the children that meet what the tensor has made of the rest: of more than two, half."""
+    return n_children // 2 if n_children > 2 else 0
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -34,6 +40,9 @@ def contract(
     transposed: bool,
     values: Floats,
     sizes: Floats,
+    right: Floats,
+    left: Floats,
+    longer: Floats,
 ) -> None:
     """Compute the vectors of all nodes.
 
@@ -52,11 +61,13 @@ def contract(
         Vectors, shape ``(rows, batch)``: those of features are given, others written.
     sizes
         Divisors, shape ``(nodes, batch)``; on entry the least allowed.
+    right, left, longer
+        Room for the product of the children that meet the tensor first, of the others, and for
+        what the tensor makes of the first; ``batch`` columns.
     """
-    right, left, longer = _work(nodes, children, values)
     for n in range(len(nodes)):
         place, row, bond, first, count = nodes[n]
-        half = count // 2 if count > 2 else 0
+        half = n_others(count)
         met = _product(values, children[first + half : first + count], right)
         found = values[row : row + bond]
         if half:
@@ -84,6 +95,10 @@ def contract_back(
     sizes: Floats,
     gradients: Floats,
     to_tensors: Floats,
+    right: Floats,
+    left: Floats,
+    longer: Floats,
+    outer: Floats,
 ) -> None:
     """Compute gradients of all vectors and of all tensors.
 
@@ -95,16 +110,16 @@ def contract_back(
         Shaped like ``values``: that of the last node is given, others are written.
     to_tensors
         Shaped like ``tensors``; gradients are added. Empty: left out.
+    right, left, longer, outer
+        Room, as above; the last like the one before.
     """
-    right, left, longer = _work(nodes, children, values)
-    outer = np.empty_like(longer)
     for n in range(len(nodes) - 1, -1, -1):
         place, row, bond, first, count = nodes[n]
         given = gradients[row : row + bond]
         for a in range(bond):
             for b in range(given.shape[1]):
                 given[a, b] /= sizes[n, b]
-        half = count // 2 if count > 2 else 0
+        half = n_others(count)
         these, those = children[first : first + half], children[first + half : first + count]
         met = _product(values, those, right)
         other = _product(values, these, left)  # one, if there is no half
@@ -116,7 +131,7 @@ def contract_back(
             _outer(given, other, outer)
             if len(to_tensors):
                 found = to_tensors[place : place + size].reshape(matrix.shape)
-                found += np.dot(outer[: len(matrix)], met.T)
+                _add_outer(outer[: len(matrix)], met, found)
             below = left[: len(other)]
             _sum_given(product, given, below)
             _spread(below, values, these, gradients, longer)
@@ -130,36 +145,15 @@ def contract_back(
             np.dot(across, given, below)
             if len(to_tensors):
                 found = to_tensors[place : place + size].reshape(len(met), bond)
-                found += np.dot(met, given.T)
+                _add_outer(met, given, found)
         else:
             across = tensors[place : place + size].reshape(bond, len(met))
             np.dot(across.T, given, below)
             if len(to_tensors):
                 found = to_tensors[place : place + size].reshape(bond, len(met))
-                found += np.dot(given, met.T)
+                _add_outer(given, met, found)
         if count:
             _spread(below, values, those, gradients, right)
-
-
-@numba.njit(nogil=True, cache=True)
-def _work(nodes: Table, children: Table, values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Arrays that hold the products of any node: of one half, the other, and with the bond."""
-    one, whole = 1, 1
-    for n in range(len(nodes)):
-        _, _, bond, first, count = nodes[n]
-        half = count // 2 if count > 2 else 0
-        left, right = 1, 1
-        for child in range(first, first + half):
-            left *= children[child, 1]
-        for child in range(first + half, first + count):
-            right *= children[child, 1]
-        one, whole = max(one, left, right), max(whole, right, bond * left)
-    batch = values.shape[1]
-    return (
-        np.empty((max(one, whole), batch), values.dtype),
-        np.empty((one, batch), values.dtype),
-        np.empty((whole, batch), values.dtype),
-    )
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -193,19 +187,33 @@ def _spread(
         row, length = children[child]
         before = _product(values, children[:child], work)
         size //= length
-        gradients[row : row + length] = 0
-        for i in range(size):
-            for j in range(length):
-                for b in range(given.shape[1]):
-                    gradients[row + j, b] += given[i * length + j, b] * before[i, b]
-        for i in range(size):  # forwards, since the work is done in place
-            for b in range(given.shape[1]):
-                given[i, b] = given[i * length, b] * values[row, b]
-            for j in range(1, length):
-                for b in range(given.shape[1]):
-                    given[i, b] += given[i * length + j, b] * values[row + j, b]
+        _sum_given(given, before, gradients[row : row + length])
+        _sum_in_place(given[: size * length], values[row : row + length])
     row, length = children[0]
-    gradients[row : row + length] = given[:length]
+    for j in range(length):
+        for b in range(given.shape[1]):
+            gradients[row + j, b] = given[j, b]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _sum_in_place(given: Floats, vectors: Floats) -> None:
+    """Sum ``(c, length, batch)`` times ``(length, batch)`` into the first c rows."""
+    length = len(vectors)
+    for c in range(len(given) // length):  # forwards, since rows are written over once read
+        for b in range(given.shape[1]):
+            given[c, b] = given[c * length, b] * vectors[0, b]
+        for j in range(1, length):
+            for b in range(given.shape[1]):
+                given[c, b] += given[c * length + j, b] * vectors[j, b]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _add_outer(one: Floats, other: Floats, found: Floats) -> None:
+    """Add the outer products of all samples: shapes ``(a, batch)``, ``(c, batch)``, ``(a, c)``."""
+    added = np.dot(one, other.T)
+    for a in range(found.shape[0]):
+        for c in range(found.shape[1]):
+            found[a, c] += added[a, c]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -219,9 +227,10 @@ def _outer(one: Floats, other: Floats, found: Floats) -> None:
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _sum_products(longer: Floats, other: Floats, found: Floats) -> None:
     """Sum ``(bond, c, batch)`` times ``(c, batch)`` over c."""
-    found[:] = 0
     for a in range(len(found)):
-        for c in range(len(other)):
+        for b in range(found.shape[1]):
+            found[a, b] = longer[a * len(other), b] * other[0, b]
+        for c in range(1, len(other)):
             for b in range(found.shape[1]):
                 found[a, b] += longer[a * len(other) + c, b] * other[c, b]
 
@@ -230,8 +239,9 @@ def _sum_products(longer: Floats, other: Floats, found: Floats) -> None:
 def _sum_given(longer: Floats, given: Floats, found: Floats) -> None:
     """Sum ``(bond, c, batch)`` times ``(bond, batch)`` over the bond."""
     for c in range(len(found)):
-        found[c] = 0
-    for a in range(len(given)):
+        for b in range(found.shape[1]):
+            found[c, b] = longer[c, b] * given[0, b]
+    for a in range(1, len(given)):
         for c in range(len(found)):
             for b in range(found.shape[1]):
                 found[c, b] += longer[a * len(found) + c, b] * given[a, b]
