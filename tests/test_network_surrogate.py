@@ -39,13 +39,20 @@ def test_longer_bonds_imitate_better_and_long_ones_as_well_as_any_tensor(network
     assert found.agreement[1] > found.agreement[0]
 
 
-def test_the_network_and_the_data_tensor_give_profiles_of_one_shape():
-    found = surrogate(product_of_pairs, rows(), bond_dim=6, plan=PLAN)
-    direct, own = found.profiles()
-    assert_allclose(direct.levels, own.levels)
-    assert (own.entropy > 0).any()
+def test_trees_chains_and_the_data_tensor_give_profiles_of_one_shape():
+    trees, chains = (
+        surrogate(product_of_pairs, rows(), network, bond_dim=6, plan=PLAN)
+        for network in ("tree", "mps")
+    )
+    for found in (trees, chains):
+        direct, own = found.profiles()
+        assert_allclose(direct.levels, own.levels)
+        assert set(own.levels) == {1, 2}
+    imitations = [found.profiles()[1].entropy for found in (trees, chains)]
+    assert_allclose(*imitations, atol=0.1)  # of one function, by different networks
+    assert min(imitations[0]) > 0.5
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.bond_dims = ()
+        trees.bond_dims = ()
 
 
 def test_a_torch_module_is_a_model_and_its_scale_is_put_back():

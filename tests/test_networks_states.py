@@ -183,7 +183,7 @@ def test_profiles_of_trees_are_their_entropies(options):
 def test_cuts_that_are_no_bond_are_refused():
     chain = build({"n_features": 8})
     with pytest.raises(PartitionError, match="first features"):
-        chain.schmidt_values(Partition([2, 3], 8))
+        chain.canonicalize(Partition([2, 3], 8))
     with pytest.raises(PartitionError, match="chain of 8"):
         chain.schmidt_values(Partition([0, 1], 9))
     tree = build({"shape": 8})
@@ -193,8 +193,8 @@ def test_cuts_that_are_no_bond_are_refused():
         tree.schmidt_values(Partition([0, 3], 8))
     with pytest.raises(PartitionError, match="no cut of a tree"):
         entanglement_profile(tree, (4, 2))
-    with pytest.raises(PartitionError, match="put it into the middle"):
-        build({"n_features": 8, "n_labels": 3, "label_site": 0}).schmidt_values(
+    with pytest.raises(PartitionError, match="puts them into the middle"):
+        build({"n_features": 8, "n_labels": 3, "label_site": 0}).canonicalize(
             Partition(range(3), 8)
         )
 

@@ -11,18 +11,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError
 from entangle.networks.compiled import Schedule
 from entangle.networks.tensor_tree import TensorTree
-from entangle.partition import Partition
 
 __all__ = [
     "Segment",
-    "bond_of_cut",
     "chain_schedule",
     "chain_shapes",
     "chain_tree",
@@ -207,31 +204,3 @@ def chain_tree(tensors: Sequence[Tensor], label_site: int | None, log_scale: flo
     sites[0], axes[0] = sites[0][0], axes[0][1:]
     sites[last], axes[last] = sites[last][..., 0], axes[last][:-1]
     return TensorTree(tuple(sites), tuple(axes), n_features, log_scale)
-
-
-def bond_of_cut(partition: Partition, n_features: int, label_site: int | None) -> tuple[int, int]:
-    """Find the bond of a cut: its tensors without and with the label axis, if there is one.
-
-    Raises
-    ------
-    PartitionError
-        If the cut is not between the first and the other features, or the label axis is on its
-        smaller side.
-    """
-    first = partition.block if partition.block[0] == 0 else partition.complement
-    left = first.size
-    if partition.n_features != n_features or not np.array_equal(first, np.arange(left)):
-        raise PartitionError(
-            f"{partition!r} is no cut of a chain of {n_features} features; it can be read where "
-            f"the first features are cut from the others, as at Partition(range(k), {n_features})"
-        )
-    if label_site is None:
-        return left - 1, left
-    label_left = 2 * left > n_features
-    if left < label_site if label_left else left > label_site:
-        raise PartitionError(
-            f"the labels belong to the larger side of {partition!r}, and the label axis after "
-            f"{label_site} of {n_features} features is on the other; put it into the middle with "
-            "label_site=None"
-        )
-    return (left + 1, left) if label_left else (left - 1, left)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Self
 
@@ -42,9 +42,25 @@ class NetworkState(TensorNetwork):
 
     # -- spectra ---------------------------------------------------------------------------
 
+    def _cut_values(self, partition: Partition) -> tuple[Tensor, float]:
+        """Schmidt values across a cut, of unit norm and descending, and the log of the norm."""
+        return cut_spectrum(self.tensor_tree(), *self.edge_of(partition))
+
+    def _canonical_values(
+        self, tree: CanonicalTree, nodes: Sequence[Node], max_memory: float | None
+    ) -> Iterator[tuple[Node, Tensor]]:
+        """Schmidt values across canonical cuts, of one norm."""
+        edges = [self.edge_of(tree.partition(node)) for node in nodes]
+        spectra = self._spectra()
+        for node, edge in zip(nodes, edges, strict=True):
+            yield node, spectra[min(edge), max(edge)]
+
     @torch.no_grad()
     def schmidt_values(self, partition: Partition) -> Tensor:
-        """Schmidt values across a cut that is a bond of the network, descending, float64.
+        """Schmidt values across a cut, descending, float64.
+
+        A tree has them where the cut is a bond; a matrix product state also where it cuts
+        neighbouring features off all others.
 
         The label axis is with the larger side; where both are equal, with the side without
         feature 0. The values are not normalised; without the factor common to all where no
@@ -53,9 +69,11 @@ class NetworkState(TensorNetwork):
         Raises
         ------
         PartitionError
-            If no bond of the network is that cut.
+            If the network has no such cut.
+        MemoryLimitError
+            If several long bonds are cut at once, and their matrices would not fit.
         """
-        return times_exp(*cut_spectrum(self.tensor_tree(), *self.edge_of(partition)))
+        return times_exp(*self._cut_values(partition))
 
     def _spectra(self) -> dict[tuple[int, int], Tensor]:
         """Schmidt values of unit norm for every bond, by its two nodes in ascending order."""
@@ -89,12 +107,14 @@ class NetworkState(TensorNetwork):
     ) -> dict[Node, CutSpectrum]:
         """Spectra of all canonical cuts down to a level, for ``entanglement_profile``.
 
-        They are exact whatever the tolerance; executor and memory limit are not needed.
+        They are exact up to rounding whatever the tolerance; an executor is not needed.
 
         Raises
         ------
         PartitionError
-            If one of the cuts is no bond of the network.
+            If the network does not have one of the cuts.
+        MemoryLimitError
+            If matrices of cuts through several bonds would not fit; before they are built.
         """
         if route != "auto":
             raise InputError(
@@ -102,13 +122,11 @@ class NetworkState(TensorNetwork):
                 "values, so leave the route out"
             )
         nodes = [node for node in tree.nodes if node.level <= deepest]
-        edges = [self.edge_of(tree.partition(node)) for node in nodes]
-        spectra = self._spectra()
         if math.isinf(self.log_norm):
             raise DegenerateStateError("the network is zero; a zero tensor has no entropy")
         found = {}
-        for node, edge in zip(nodes, edges, strict=True):
-            weights = spectra[min(edge), max(edge)].square().cpu().numpy()
+        for node, values in self._canonical_values(tree, nodes, max_memory):
+            weights = values.square().cpu().numpy()
             rounding = weights.size * float(np.finfo(np.float64).eps)
             found[node] = CutSpectrum(weights / weights.sum(), 0.0, rounding, float(weights.size))
             advance(1)

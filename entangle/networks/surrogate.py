@@ -76,12 +76,10 @@ class Surrogate:
     def profiles(
         self, levels: int | None = None, tolerance: float = 1e-6
     ) -> tuple[EntanglementProfile, ...]:
-        """Entropies across canonical cuts: of the data tensor, then of every network.
+        """Entropies across canonical cuts, nats: of the data tensor, then of every network.
 
-        Raises
-        ------
-        PartitionError
-            If the networks are chains, in which most canonical blocks are no bond.
+        Chains take longer than trees, whose bonds are the canonical cuts: the cost grows with
+        the sixth power of their bonds, see :mod:`entangle.networks.run_spectra`.
         """
         states = (self.data_tensor, *self.networks)
         return tuple(entanglement_profile(s, self.shape, levels, tolerance) for s in states)
