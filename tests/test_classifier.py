@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from entangle import (
+    DataTensor,
     MatrixProductState,
     Partition,
     TensorNetworkClassifier,
@@ -277,6 +278,100 @@ def test_categories_are_embedded_as_they_are():
     y = X[:, 0] == X[:, 3]
     model = quick(embedding=OneHot(3), scale=None, max_epochs=60, random_state=0)
     assert model.fit(X, y).score(X, y) > 0.98
+
+
+# -- channels ------------------------------------------------------------------------------
+
+
+def colours(n_samples=300, seed=0):
+    """Four pixels; red and green of the third are alike or not, in other units."""
+    random = np.random.default_rng(seed)
+    bits = random.integers(0, 2, (n_samples, 4, 3))
+    noisy = bits + 0.1 * random.standard_normal(bits.shape)
+    return noisy * [1, 10, 255], bits[:, 2, 0] == bits[:, 2, 1]
+
+
+@pytest.mark.parametrize("network", KINDS)
+def test_one_channel_is_a_number(network):
+    X, y = blobs()
+    one, other = (quick(network, max_epochs=3, random_state=0) for _ in range(2))
+    one.fit(X, y), other.fit(X[:, :, None], y)
+    assert_array_equal(one.logits(X), other.logits(X[:, :, None]))
+    assert other.n_features_in_ == 5
+
+
+@pytest.mark.parametrize("options", [{"shape": (2, 2)}, {"network": "mps"}], ids=str)
+def test_what_channels_say_together_is_learnt(options):
+    X, y = colours()
+    model = quick(**options, max_epochs=60, learning_rate=0.03, random_state=0).fit(X, y)
+    assert model.network_.local_dim == 8
+    assert model.n_features_in_ == 4
+    unseen, truth = colours(seed=1)
+    assert model.score(unseen, truth) > 0.93
+    assert_allclose(model.predict_proba(unseen).sum(axis=1), 1)
+    flat = LogisticRegression(max_iter=1000).fit(X.reshape(300, -1), y)
+    assert flat.score(unseen.reshape(300, -1), truth) < 0.65
+
+
+def test_vectors_of_channels_are_those_of_a_data_tensor():
+    X, _ = colours()
+    for embedding in ("trigonometric", "identity", "polynomial"):
+        inputs = Inputs.fitted(X, embedding, "feature")
+        values = (X - X.min(axis=0)) / (X.max(axis=0) - X.min(axis=0))
+        assert_allclose(inputs.values(X), values)
+        given = Trigonometric(0.5) if embedding == "trigonometric" else embedding
+        tensor = DataTensor(values, embedding=given)
+        vectors = inputs.vectors(torch.from_numpy(values)).permute(1, 2, 0)
+        assert_allclose(vectors / vectors.norm(dim=1, keepdim=True), tensor.vectors)
+
+
+def test_ranges_are_those_of_channels_or_of_all():
+    X = np.array([[[0.0, 10.0], [4.0, 7.0]], [[2.0, 30.0], [8.0, 7.0]]])
+    unseen = np.array([[[1.0, 40.0], [5.0, 7.0]]])
+    assert_allclose(
+        Inputs.fitted(X, "trigonometric", "feature").values(unseen), [[[0.5, 1], [0.25, 0]]]
+    )
+    assert_allclose(
+        Inputs.fitted(X, "trigonometric", "all").values(unseen) * 30, [[[1, 30], [5, 7]]]
+    )
+
+
+def test_every_channel_has_noise_of_its_own():
+    inputs = Inputs.fitted(np.eye(64)[:, :, None] * [1.0, 1.0], "identity", "all")
+    values = torch.full((2000, 64, 2), 0.4, dtype=torch.float64)
+    made = inputs.noisy_vectors(values, 0.1, 1.0, torch.Generator().manual_seed(0)) - values
+    assert_allclose(made.std(dim=(0, 1)), 0.1 / math.sqrt(2), rtol=0.02)  # 128 values
+    assert abs(float((made[..., 0] * made[..., 1]).mean())) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "match"),
+    [
+        ((5, 4), r"X was \(samples, features, 3\) in training and has shape \(5, 4\) now"),
+        ((5, 4, 2), r"has shape \(5, 4, 2\) now; pass features with the same channels"),
+        ((5, 4, 3, 1), r"has shape \(5, 4, 3, 1\) now"),
+        ((5, 3, 3), "X has 3 features"),
+    ],
+)
+def test_other_channels_than_in_training_are_refused(shape, match):
+    model = quick(max_epochs=1).fit(*colours())
+    with pytest.raises(ValueError, match=match):
+        model.predict(np.zeros(shape))
+
+
+def test_more_axes_no_channels_and_too_many_channels_are_refused():
+    y = np.arange(20) % 2
+    with pytest.raises(InputError, match=r"X\.reshape\(len\(X\), -1, channels\)"):
+        quick().fit(np.zeros((20, 2, 2, 3)), y)
+    with pytest.raises(InputError, match=r"none of them 0, got \(20, 4, 0\)"):
+        quick().fit(np.zeros((20, 4, 0)), y)
+    with pytest.raises(InputError, match=r"2\^7 components"):
+        quick().fit(np.zeros((20, 4, 7)), y)
+    X, y = blobs()
+    with pytest.raises(InputError, match=r"was \(samples, features\) in training"):
+        quick(max_epochs=1).fit(X, y).predict(X[:, :, None])
+    with pytest.raises(PartitionError, match="12 places, X has 4 features"):
+        quick(shape=(2, 2, 3)).fit(*colours())
 
 
 # -- refusals ------------------------------------------------------------------------------

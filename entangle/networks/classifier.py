@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -50,6 +50,7 @@ RATE = 0.01  # for up to 64 features: every tensor moves at each step, and they 
 FIRST_ROWS = 512  # samples that first values are fitted to
 ROWS = 1024  # samples predicted at once
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+CHECKS: Any = {"dtype": [np.float64, np.float32], "allow_nd": True}  # features may have channels
 
 Rows = NDArray[np.int64]
 
@@ -65,12 +66,16 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         Longest bond.
     shape
         Axis lengths of a sample that is a grid, row-major, for a tree. Default: a sequence.
+        Channels are no axis of it.
     embedding
         ``"trigonometric"``: (cos, sin) of a quarter turn over the range, theta 0.5; another
-        name or a callable as for ``DataTensor`` that embeds each sample alone.
+        name or a callable as for ``DataTensor`` that embeds each sample alone. The kernels of
+        channels multiply, with a local dimension to the power of channels; ``"identity"`` takes
+        the channels themselves as the local vector.
     scale
-        ``"feature"``: map every feature to [0, 1] by its training range, and clip. ``"all"``: by
-        the range of all features, for those of one unit. ``None``: take values as they are.
+        ``"feature"``: map every feature, or every channel of it, to [0, 1] by its training
+        range, and clip. ``"all"``: by the range of all, for those of one unit. ``None``: take
+        values as they are.
     shared
         One tensor for all features (``"mps"``), or for all nodes of a level (``"tree"``).
     learning_rate, batch_size, weight_decay
@@ -86,7 +91,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         Epochs without a lower validation loss. Default: a third of ``max_epochs``.
     noise
         Standard deviation of fresh noise on every training value, in units of the range; less
-        for more than 64 features, see `Inputs`; none without ``scale``.
+        for more than 64 values a sample, see `Inputs`; none without ``scale``.
     label_smoothing
         Share of each label that goes to all classes equally.
     class_weight
@@ -180,6 +185,11 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
     # -- training --------------------------------------------------------------------------
 
     def fit(self, X: object, y: object, sample_weight: object = None) -> TensorNetworkClassifier:
@@ -188,7 +198,9 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X
-            Array or frame, shape ``(samples, features)``, finite, at least two features.
+            Array or frame, shape ``(samples, features)``, finite, at least two features. Features
+            that are vectors, such as the colours of a pixel, have shape
+            ``(samples, features, channels)``.
         y
             Labels, shape ``(samples,)``: numbers or text, at least two classes.
         sample_weight
@@ -232,7 +244,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         require_fraction("label_smoothing", self.label_smoothing, zero=True)
         self._torch_dtype()
         checked: Any = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, ensure_min_features=2
+            self, X, y, **CHECKS, ensure_min_samples=2, ensure_min_features=2
         )
         samples, labels = checked[0], column_or_1d(checked[1], warn=True)
         check_classification_targets(labels)
@@ -291,7 +303,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     def logits(self, X: Any) -> NDArray[np.float64]:
         """Logits of every class, shape ``(samples, classes)``."""
         check_is_fitted(self)
-        samples: Any = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        samples: Any = validate_data(self, X, reset=False, **CHECKS)
         values = self._inputs.values(samples)
         device = self.network_.log_factor.device
         found = []

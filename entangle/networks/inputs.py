@@ -17,7 +17,7 @@ __all__ = ["Inputs"]
 
 SCALES = ("feature", "all", None)
 THETA = 0.5  # a quarter turn over the range: the ends are orthogonal
-FULL_NOISE = 64  # features up to which noise has its full size
+FULL_NOISE = 64  # values of a sample up to which noise has its full size
 FIRST_ROWS = 8
 
 
@@ -28,27 +28,39 @@ class Inputs:
     Attributes
     ----------
     embedding
-        From values ``(samples, features)`` to vectors ``(samples, features, local)``, each
-        sample alone.
+        From values ``(samples, features)``, or ``(samples, features, channels)``, to vectors
+        ``(samples, features, local)``, each sample alone.
     low, width
-        Of the training range of each feature, shape ``(features,)``; ``None``: values stay.
+        Of the training range of each feature and channel, shape ``(features,)`` or
+        ``(features, channels)``; ``None``: values stay.
+    n_channels
+        Number of channels of a feature; ``None``: features are single numbers.
     """
 
     embedding: Embedding
     low: NDArray[np.float64] | None
     width: NDArray[np.float64] | None
+    n_channels: int | None = None
 
     @classmethod
     def fitted(
         cls, X: NDArray[np.floating], embedding: str | Embedding, scale: str | None
     ) -> Inputs:
-        """Learn the range of every feature, or of all together.
+        """Learn the range of every feature and channel, or of all together.
 
         Raises
         ------
         InputError
-            If an option is unknown or the embedding looks at several samples at once.
+            If an option is unknown, ``X`` has other axes than samples, features and channels, or
+            the embedding looks at several samples at once.
         """
+        if X.ndim not in (2, 3) or not X.size:
+            raise InputError(
+                "X has shape (samples, features) or (samples, features, channels), none of them "
+                f"0, got {X.shape}; flatten a grid with X.reshape(len(X), -1), or "
+                "X.reshape(len(X), -1, channels) if its last axis holds channels, and pass its "
+                "axis lengths as shape"
+            )
         if scale not in SCALES:
             raise InputError(f"scale is 'feature', 'all' or None, got {scale!r}")
         named = isinstance(embedding, str)
@@ -59,18 +71,37 @@ class Inputs:
             low = np.broadcast_to(X.min(axis=axis), X.shape[1:]).astype(np.float64)
             width = np.broadcast_to(X.max(axis=axis), X.shape[1:]).astype(np.float64) - low
             width = np.where(width > 0, width, 1.0)
-        inputs = cls(resolve_embedding(given), low, width)
+        n_channels = X.shape[2] if X.ndim == 3 else None
+        inputs = cls(resolve_embedding(given), low, width, n_channels)
         inputs._require_rowwise(torch.from_numpy(inputs.values(X[:FIRST_ROWS])))
         return inputs
 
     def values(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Values mapped to [0, 1] by the training range, and clipped to it."""
+        """Values mapped to [0, 1] by the training range, and clipped to it.
+
+        Raises
+        ------
+        InputError
+            If their channels are not those of training.
+        """
+        found = X.shape[2:]
+        expected = () if self.n_channels is None else (self.n_channels,)
+        if found != expected:
+            axes = ", ".join(["samples", "features", *map(str, expected)])
+            raise InputError(
+                f"X was ({axes}) in training and has shape {X.shape} now; pass features with the "
+                "same channels"
+            )
         if self.low is None or self.width is None:
             return X.astype(np.float64)
         return np.clip((X.astype(np.float64) - self.low) / self.width, 0.0, 1.0)
 
     def vectors(self, values: Tensor) -> Tensor:
-        """Local vectors of values, shape ``(samples, features, local)``."""
+        """Local vectors of values, shape ``(samples, features, local)``.
+
+        A feature's channels make one vector together, as the embedding says: most take the
+        product of the channels' vectors, ``Identity`` the channels themselves.
+        """
         return self.embedding(values)
 
     def noisy_vectors(
@@ -78,8 +109,9 @@ class Inputs:
     ) -> Tensor:
         """Local vectors of values with normal noise; without if the values have no range.
 
-        The errors of features multiply, so beyond 64 features the noise shrinks as one over the
-        square root of their number, which keeps the error of the product what it is for 64.
+        Every channel has noise of its own. The errors of values multiply, so beyond 64 of them
+        a sample the noise shrinks as one over the square root of their number, which keeps the
+        error of the product what it is for 64.
 
         Parameters
         ----------
@@ -90,7 +122,7 @@ class Inputs:
             raise InputError(f"noise is a finite number of at least 0, got {noise!r}")
         if not noise or self.low is None:
             return self.embedding(values)
-        size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1]))
+        size = noise * min(1.0, math.sqrt(FULL_NOISE / values.shape[1:].numel()))
         normal = torch.randn(
             values.shape, generator=generator, dtype=values.dtype, device=values.device
         )
@@ -109,9 +141,10 @@ class Inputs:
 
     def _require_rowwise(self, values: Tensor) -> None:
         together, alone = self.embedding(values), self.embedding(values[:1])
-        if together.ndim != 3 or together.shape[:2] != values.shape:
+        if together.ndim != 3 or together.shape[:2] != values.shape[:2]:
+            axes = "(samples, features, channels)" if values.ndim == 3 else "(samples, features)"
             raise InputError(
-                "an embedding maps (samples, features) to (samples, features, local), got "
+                f"an embedding maps {axes} to (samples, features, local), got "
                 f"{tuple(values.shape)} -> {tuple(together.shape)}"
             )
         if together.shape[2] != alone.shape[2] or not torch.allclose(together[:1], alone):
