@@ -13,7 +13,13 @@ from entangle.arrays import as_array
 from entangle.axes import LabelWeights, SampleArray
 from entangle.errors import InputError
 
-__all__ = ["as_sample_matrix", "as_sample_tensor", "check_finite", "label_weights"]
+__all__ = [
+    "as_sample_array",
+    "as_sample_matrix",
+    "as_sample_tensor",
+    "check_finite",
+    "label_weights",
+]
 
 CHANNELLED = {2: "(samples, features)", 3: "(samples, features, channels)"}  # by number of axes
 
@@ -27,6 +33,11 @@ def as_sample_matrix(X: object, min_samples: int = 2) -> NDArray[np.float64]:
         If it is not that, naming the first entry at fault and the repair.
     """
     return _as_samples(X, min_samples, {2: CHANNELLED[2]})
+
+
+def as_sample_array(X: object, min_samples: int = 2) -> NDArray[np.float64]:
+    """``X`` as :func:`as_sample_matrix` returns it, or of shape (samples, features, channels)."""
+    return _as_samples(X, min_samples, CHANNELLED)
 
 
 def _as_samples(X: object, min_samples: int, shapes: dict[int, str]) -> NDArray[np.float64]:

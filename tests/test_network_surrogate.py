@@ -66,6 +66,24 @@ def test_a_torch_module_is_a_model_and_its_scale_is_put_back():
     assert surrogate(module, X, plan=Plan(max_epochs=2)).networks[0].n_labels == 1
 
 
+def test_rows_may_have_channels():
+    X = rows(8).reshape(400, 4, 2)
+    found = surrogate(lambda X: X[:, 0, 0] - X[:, 3, 1], X, bond_dim=4, plan=PLAN)
+    assert found.networks[0].local_dim == 4
+    assert found.data_tensor.local_dim == 4
+    assert found.r_squared[0] > 0.85
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    assert surrogate(module, X, plan=Plan(max_epochs=1)).networks[0].n_labels == 3
+    once = Plan(max_epochs=2)
+    one, other = (
+        surrogate(lambda X: X.reshape(400, -1)[:, 0], given, plan=once)
+        for given in (rows(), rows()[:, :, None])
+    )
+    assert one.r_squared == other.r_squared
+    with pytest.raises(InputError, match=r"channels\), got 4 axes"):
+        surrogate(module, X[..., None])
+
+
 @pytest.mark.parametrize(
     ("model", "match"),
     [

@@ -35,7 +35,7 @@ from entangle.networks.fitting import (
     require_fraction,
 )
 from entangle.networks.inputs import Inputs
-from entangle.samples import as_sample_matrix
+from entangle.samples import as_sample_array
 from entangle.training import Plan, stratified_split, train
 
 __all__ = ["Surrogate", "surrogate"]
@@ -105,11 +105,11 @@ def surrogate(
     Parameters
     ----------
     model
-        Torch module, or any function of an array ``(samples, features)``, such as
+        Torch module, or any function of an array like ``X``, such as
         ``classifier.decision_function``. Outputs have shape ``(samples, outputs)`` or
         ``(samples,)``; logits are better than probabilities.
     X
-        Rows, shape ``(samples, features)``.
+        Rows, shape ``(samples, features)`` or ``(samples, features, channels)``.
     network, shape, embedding, scale, device
         As for :class:`~entangle.networks.classifier.TensorNetworkClassifier`.
     bond_dim
@@ -127,7 +127,7 @@ def surrogate(
         If the outputs are not finite, do not fit the rows or are all 0.
     """
     require_fraction("holdout", holdout, zero=False)
-    rows = as_sample_matrix(X, min_samples=10)
+    rows = as_sample_array(X, min_samples=10)
     outputs = _outputs(model, rows)
     random, place = np.random.default_rng(random_state), checked_device(device)
     seen, unseen = stratified_split(np.zeros(len(rows), dtype=int), holdout, random)
