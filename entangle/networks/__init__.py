@@ -1,10 +1,41 @@
 """Trainable tensor networks that are states: matrix product states and trees.
 
 Both are torch modules, and both have Schmidt values, so the entropy of a trained network is
-measured like that of data.
+measured like that of data. What trains them, and loads scikit-learn, is imported when first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
 
-__all__ = ["MatrixProductState", "TreeTensorNetwork"]
+if TYPE_CHECKING:
+    from entangle.networks.classifier import TensorNetworkClassifier
+    from entangle.networks.imitation import Surrogate, surrogate
+
+_HOME = {
+    "Surrogate": "imitation",
+    "TensorNetworkClassifier": "classifier",
+    "surrogate": "imitation",
+}
+
+__all__ = [
+    "MatrixProductState",
+    "Surrogate",
+    "TensorNetworkClassifier",
+    "TreeTensorNetwork",
+    "surrogate",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'entangle.networks' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"entangle.networks.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

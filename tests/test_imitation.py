@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from entangle.errors import InputError
-from entangle.networks.surrogate import surrogate
+from entangle.networks import surrogate
 from entangle.training import Plan
 
 PLAN = Plan(learning_rate=0.03, max_epochs=40)
