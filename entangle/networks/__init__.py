@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from entangle.networks.circuit import LocalLinear, ProductPool
 from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
 
@@ -23,7 +24,9 @@ _HOME = {
 }
 
 __all__ = [
+    "LocalLinear",
     "MatrixProductState",
+    "ProductPool",
     "Surrogate",
     "TensorNetworkClassifier",
     "TreeTensorNetwork",

@@ -5,6 +5,9 @@ sense. How small the bonds may be before the imitation fails is a second opinion
 entanglement that a ``DataTensor`` with the model's outputs as weights measures directly: the
 surrogate generalises between the rows, the data tensor does not.
 
+A model that is a convolutional arithmetic circuit is no matter of fitting: it is turned into the
+tree that it is.
+
 The network's contraction itself is fitted, not compressed logits, so its entropies are those of
 the imitated function. Outputs are divided by their root mean square in training; the factor is
 put back into ``log_factor``.
@@ -27,6 +30,7 @@ from entangle.data_tensor import DataTensor
 from entangle.embedding import Embedding
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import InputError
+from entangle.networks.circuit import is_circuit
 from entangle.networks.fitting import (
     Network,
     build_network,
@@ -35,6 +39,7 @@ from entangle.networks.fitting import (
     require_fraction,
 )
 from entangle.networks.inputs import Inputs
+from entangle.networks.tree import TreeTensorNetwork
 from entangle.samples import as_sample_array
 from entangle.training import Plan, stratified_split, train
 
@@ -107,13 +112,16 @@ def surrogate(
     model
         Torch module, or any function of an array like ``X``, such as
         ``classifier.decision_function``. Outputs have shape ``(samples, outputs)`` or
-        ``(samples,)``; logits are better than probabilities.
+        ``(samples,)``; logits are better than probabilities. A circuit, a sequence of layers with
+        ``ProductPool`` among them, takes the local vectors that ``embedding`` makes of the scaled
+        rows, as ``(samples, local, *shape)``.
     X
         Rows, shape ``(samples, features)`` or ``(samples, features, channels)``.
     network, shape, embedding, scale, device
-        As for :class:`~entangle.networks.classifier.TensorNetworkClassifier`.
+        As for :class:`~entangle.networks.classifier.TensorNetworkClassifier`. A ``"tree"`` of a
+        circuit is exact, see :meth:`~entangle.networks.tree.TreeTensorNetwork.from_circuit`.
     bond_dim
-        Longest bond, or several to try.
+        Longest bond, or several to try. Those of a tree of a circuit are its channels.
     holdout
         Share of rows that only judge; a tenth of the others decides when to stop.
     plan
@@ -124,36 +132,55 @@ def surrogate(
     Raises
     ------
     InputError
-        If the outputs are not finite, do not fit the rows or are all 0.
+        If the outputs are not finite, do not fit the rows or are all 0; or a layer is no part of
+        a circuit.
     """
     require_fraction("holdout", holdout, zero=False)
     rows = as_sample_array(X, min_samples=10)
-    outputs = _outputs(model, rows)
     random, place = np.random.default_rng(random_state), checked_device(device)
     seen, unseen = stratified_split(np.zeros(len(rows), dtype=int), holdout, random)
     inputs = Inputs.fitted(rows[seen], embedding, scale)
-    size = float(np.sqrt(np.mean(outputs[seen] ** 2)))
     values = torch.from_numpy(inputs.values(rows)).to(place)
-    data = values, torch.from_numpy(outputs / size).to(place)
-    bonds = tuple(bond_dim) if isinstance(bond_dim, Sequence) else (bond_dim,)
-    found, scores = [], []
-    for bond in bonds:
-        source = torch.Generator().manual_seed(random_state)
-        vectors = inputs.vectors(values[seen[:512]])
-        fitted = build_network(
-            network, rows.shape[1], shape, vectors.shape[2], bond, outputs.shape[1], False,
-            source, torch.float64, place,
-        )  # fmt: skip
-        fitted.initialize(vectors, first_noise(rows.shape[1]), source)
-        _fit(fitted, inputs, data, seen, plan or Plan(max_epochs=60), source, progress)
-        fitted.log_factor += math.log(size)
-        found.append(fitted)
-        with torch.no_grad():
-            scores.append(_judged(fitted.logits(inputs.vectors(values[unseen])), outputs[unseen]))
+    axes = rows.shape[1] if shape is None else shape
+    exact = TreeTensorNetwork.from_circuit(model, axes) if is_circuit(model) else None
+    taken = rows if exact is None else _at_positions(inputs.vectors(values), exact)
+    outputs = _outputs(model, taken)
+    if exact is not None and network == "tree":
+        bonds = (max(length for length, *_ in exact.node_shapes[1:]),)
+        found: list[Network] = [exact.double().to(place)]
+    else:
+        bonds = tuple(bond_dim) if isinstance(bond_dim, Sequence) else (bond_dim,)
+        size = float(np.sqrt(np.mean(outputs[seen] ** 2)))
+        data = values, torch.from_numpy(outputs / size).to(place)
+        vectors, found = inputs.vectors(values[seen[:512]]), []
+        for bond in bonds:
+            source = torch.Generator().manual_seed(random_state)
+            fitted = build_network(
+                network, rows.shape[1], shape, vectors.shape[2], bond, outputs.shape[1], False,
+                source, torch.float64, place,
+            )  # fmt: skip
+            fitted.initialize(vectors, first_noise(rows.shape[1]), source)
+            _fit(fitted, inputs, data, seen, plan or Plan(max_epochs=60), source, progress)
+            fitted.log_factor += math.log(size)
+            found.append(fitted)
+    judges = inputs.vectors(values[unseen])
+    with torch.no_grad():
+        scores = [_judged(fitted.logits(judges), outputs[unseen]) for fitted in found]
     direct = DataTensor(values[seen], outputs[seen], inputs.embedding)
     r_squared, agreement = zip(*scores, strict=True)
-    axes = rows.shape[1] if shape is None else shape
     return Surrogate(bonds, tuple(found), r_squared, agreement, inputs, direct, axes)
+
+
+def _at_positions(vectors: Tensor, circuit: TreeTensorNetwork) -> NDArray[np.float64]:
+    """Local vectors as a circuit takes them, shape ``(samples, local, positions...)``."""
+    expected = (circuit.n_features, circuit.local_dim)
+    if tuple(vectors.shape[1:]) != expected:
+        raise InputError(
+            f"the circuit takes {expected[0]} local vectors of {expected[1]} components, the rows "
+            f"and their embedding give {vectors.shape[1]} of {vectors.shape[2]}; pass the shape, "
+            "embedding and scale that it was trained with"
+        )
+    return vectors.mT.reshape(len(vectors), -1, *circuit.tree.shape).cpu().numpy()
 
 
 def _outputs(model: Callable[[Any], Any], rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from entangle.axes import Shape
 from entangle.data_tensor import DataTensor
 from entangle.errors import InputError, PartitionError
 from entangle.hierarchy import hierarchical_svd
+from entangle.networks.circuit import circuit_tensors
 from entangle.networks.compiled import Schedule
 from entangle.networks.contraction import divided, node_product
 from entangle.networks.conversion import tree_from_quimb
@@ -186,8 +187,12 @@ class TreeTensorNetwork(NetworkState):
 
     @classmethod
     @torch.no_grad()
-    def from_node_tensors(cls, shape: Shape, tensors: Sequence[Tensor]) -> Self:
+    def from_node_tensors(
+        cls, shape: Shape, tensors: Sequence[Tensor], shared: bool = False
+    ) -> Self:
         """Build a network from its tensors, in the order and with the axes of `node_tensors`.
+
+        With ``shared``, the first of all nodes of a level whose tensors have one shape serves all.
 
         Raises
         ------
@@ -196,10 +201,52 @@ class TreeTensorNetwork(NetworkState):
         """
         shapes = [tuple(tensor.shape) for tensor in tensors]
         tree, like = CanonicalTree(shape), tensors[0]
-        network = cls._blank(tree, shapes, False, like.dtype, like.device)
+        network = cls._blank(tree, shapes, shared, like.dtype, like.device)
         for group, parameter in zip(network.groups, network.tensors, strict=True):
-            parameter.copy_(torch.stack([tensors[node] for node in group.nodes]))
+            parameter.copy_(torch.stack([tensors[node] for node in group.nodes[: len(parameter)]]))
         return network
+
+    @classmethod
+    def from_circuit(cls, module: torch.nn.Module, shape: Shape) -> Self:
+        """Turn a convolutional arithmetic circuit into the tree that it is, exactly.
+
+        Parameters
+        ----------
+        module
+            ``torch.nn.Sequential`` of convolutions of size 1 or
+            :class:`~entangle.networks.circuit.LocalLinear`,
+            :class:`~entangle.networks.circuit.ProductPool`, and at the end ``Flatten`` and
+            ``Linear``, all without bias.
+        shape
+            Lengths of the axes of its positions: all equal, a power of 2.
+
+        Returns
+        -------
+        TreeTensorNetwork
+            In the circuit's type, with one tensor a level if every map is shared. Its logits for
+            vectors ``(batch, features, local)`` are the circuit's outputs for
+            ``vectors.movedim(2, 1).reshape(batch, local, *shape)``.
+
+        Raises
+        ------
+        InputError
+            If a layer is no part of a circuit, or the positions cannot be pooled to one.
+        MemoryLimitError
+            If the tensors, of bonds to the power of children, would not fit.
+
+        Examples
+        --------
+        >>> from torch.nn import Conv2d, Flatten, Linear, Sequential
+        >>> from entangle.networks import ProductPool, TreeTensorNetwork
+        >>> circuit = Sequential(
+        ...     Conv2d(2, 4, 1, bias=False), ProductPool(), Conv2d(4, 5, 1, bias=False),
+        ...     ProductPool(), Flatten(), Linear(5, 10, bias=False),
+        ... )
+        >>> TreeTensorNetwork.from_circuit(circuit, (4, 4)).n_labels
+        10
+        """
+        tensors, shared = circuit_tensors(module, shape)
+        return cls.from_node_tensors(shape, tensors, shared)
 
     @classmethod
     def from_data_tensor(
