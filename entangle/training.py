@@ -2,9 +2,10 @@
 
 The loop knows no model and no task. It is given a module to train, a function from a batch to
 one loss a sample, and the tensors that batches are cut from; so classifiers, surrogates and
-every later model share it. All randomness comes from one ``torch.Generator``, and the learning
-rate rises over the first epoch and falls along a cosine to zero in the last: rates that train
-quickly are not stable for the products of many tensors from the start.
+every later model share it. What is not trained by Adam shares the loop around its epochs. All
+randomness comes from one ``torch.Generator``, and the learning rate rises over the first epoch
+and falls along a cosine to zero in the last: rates that train quickly are not stable for the
+products of many tensors from the start.
 
 Source: Kingma and Ba 2015, arXiv:1412.6980 (Adam); Loshchilov and Hutter 2017, arXiv:1608.03983
 and 1711.05101 (cosine, decoupled weight decay).
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from torch import Tensor
 from entangle.errors import InputError
 from entangle.progress import progress_bar
 
-__all__ = ["Epoch", "Plan", "stratified_split", "train"]
+__all__ = ["Epoch", "Plan", "Trainee", "run_epochs", "stratified_split", "train", "validated"]
 
 
 @dataclass(frozen=True)
@@ -160,31 +162,106 @@ def train(
     InputError
         If the loss is not finite.
     """
+    held = tuple(validation) if validation else None
     run = _Run(module, losses, tuple(data), plan, generator)
-    measured = (validation_losses or losses, scores, tuple(validation) if validation else None)
+    run.measures = (validation_losses or losses, scores, held)
+    return run_epochs(run, plan, on_epoch=on_epoch, progress=progress)
+
+
+class Trainee(Protocol):
+    """What is trained epoch by epoch."""
+
+    unit: str
+
+    def epoch(self) -> float:
+        """Pass through the data once; return the mean loss."""
+        ...
+
+    def measured(self) -> tuple[float, float]:
+        """Mean loss and score of the validation samples; NaN without them."""
+        ...
+
+    def state(self) -> Sequence[Tensor]:
+        """Return all that epochs change, in tensors that they leave alone."""
+        ...
+
+    def finish(self, best: Sequence[Tensor] | None) -> None:
+        """End training, with an earlier state put back if there is one."""
+        ...
+
+
+def run_epochs(
+    trainee: Trainee, plan: Plan, *, on_epoch: Callback | None = None, progress: bool = False
+) -> tuple[Epoch, ...]:
+    """Train until the plan or the validation loss ends it, and restore the best state.
+
+    Parameters
+    ----------
+    trainee
+        What is trained; its ``unit`` is what a warning calls an epoch.
+    plan
+        Its ``max_epochs`` and ``patience`` count here.
+    on_epoch, progress
+        As for :func:`train`.
+
+    Returns
+    -------
+    tuple of Epoch
+        One an epoch.
+    """
+    record = _Record(trainee, plan.patience)
     with progress_bar("training", plan.max_epochs, progress) as advance:
         try:
             for _ in range(plan.max_epochs):
-                epoch = run.epoch(*measured)
+                epoch = record.epoch()
                 advance(1)
                 if on_epoch is not None:
                     on_epoch(epoch)
-                if run.stalled:
+                if record.stalled:
                     break
         except KeyboardInterrupt:
-            if not run.history:
+            if not record.history:
                 raise
             warnings.warn(
-                f"training was interrupted after {len(run.history)} of {plan.max_epochs} epochs; "
-                "the best weights so far are kept",
+                f"training was interrupted after {len(record.history)} of {plan.max_epochs} "
+                f"{trainee.unit}; the best weights so far are kept",
                 stacklevel=2,
             )
-    run.restore()
-    return tuple(run.history)
+    trainee.finish(record.best)
+    return tuple(record.history)
+
+
+class _Record:
+    """What epochs did, and the best state."""
+
+    def __init__(self, trainee: Trainee, patience: int | None) -> None:
+        self.trainee, self.patience = trainee, patience
+        self.history: list[Epoch] = []
+        self.best: Sequence[Tensor] | None = None
+        self.best_loss, self.best_number = math.inf, 0
+        self.started = time.perf_counter()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the validation loss has not fallen for as long as the plan is patient."""
+        waited = len(self.history) - self.best_number
+        return self.best is not None and self.patience is not None and waited >= self.patience
+
+    def epoch(self) -> Epoch:
+        """Pass through the data once, then measure."""
+        loss, found = self.trainee.epoch(), self.trainee.measured()
+        number = len(self.history) + 1
+        if found[0] < self.best_loss:
+            self.best, self.best_loss, self.best_number = self.trainee.state(), found[0], number
+        self.history.append(Epoch(number, loss, *found, time.perf_counter() - self.started))
+        return self.history[-1]
 
 
 class _Run:
-    """State of one training: optimizer, record, best weights."""
+    """A module, trained by Adam."""
+
+    unit = "epochs"
+    measures: tuple[Measure, Measure | None, tuple[Tensor, ...] | None]
 
     def __init__(
         self,
@@ -200,48 +277,25 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        self.history: list[Epoch] = []
-        self.best: list[Tensor] | None = None
-        self.best_loss, self.best_number = math.inf, 0
-        self.started = time.perf_counter()
+        self.done = 0
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the validation loss has not fallen for as long as the plan is patient."""
-        waited = len(self.history) - self.best_number
-        return (
-            self.best is not None
-            and self.plan.patience is not None
-            and waited >= self.plan.patience
-        )
+    def measured(self) -> tuple[float, float]:
+        """Measure the validation samples, if there are any."""
+        self.module.eval()
+        return validated(*self.measures, self.plan.batch_size)
 
-    def epoch(
-        self, losses: Measure, scores: Measure | None, validation: tuple[Tensor, ...] | None
-    ) -> Epoch:
-        """Pass through the data once, then measure."""
-        loss = self._pass()
-        found = math.nan, math.nan
-        if validation is not None:
-            self.module.eval()
-            found = (
-                _mean(losses, validation, self.plan.batch_size),
-                _mean(scores, validation, self.plan.batch_size) if scores else math.nan,
-            )
-        number = len(self.history) + 1
-        if found[0] < self.best_loss:
-            self.best = [parameter.detach().clone() for parameter in self.parameters]
-            self.best_loss, self.best_number = found[0], number
-        self.history.append(Epoch(number, loss, *found, time.perf_counter() - self.started))
-        return self.history[-1]
+    def state(self) -> list[Tensor]:
+        """Copy the parameters."""
+        return [parameter.detach().clone() for parameter in self.parameters]
 
-    def _pass(self) -> float:
+    def epoch(self) -> float:
         """Step through all batches; return the mean loss."""
         self.module.train()
         total, n_samples = torch.zeros(()), len(self.data[0])
         order = torch.randperm(n_samples, generator=self.generator).to(self.data[0].device)
         for begin in range(0, n_samples, self.plan.batch_size):
             rows = order[begin : begin + self.plan.batch_size]
-            done = len(self.history) + (begin + len(rows) / 2) / n_samples
+            done = self.done + (begin + len(rows) / 2) / n_samples
             for group in self.optimizer.param_groups:
                 group["lr"] = self.plan.rate(done)
             self.optimizer.zero_grad(set_to_none=True)
@@ -253,18 +307,28 @@ class _Run:
         mean = float(total) / n_samples
         if not math.isfinite(mean):
             raise InputError(
-                f"the loss became {mean} in epoch {len(self.history) + 1}; pass a learning_rate "
+                f"the loss became {mean} in epoch {self.done + 1}; pass a learning_rate "
                 f"below {self.plan.learning_rate}, or scale the inputs"
             )
+        self.done += 1
         return mean
 
     @torch.no_grad()
-    def restore(self) -> None:
+    def finish(self, best: Sequence[Tensor] | None) -> None:
         """Put the best weights back, if there are any."""
         self.module.eval()
-        if self.best is not None:
-            for parameter, best in zip(self.parameters, self.best, strict=True):
-                parameter.copy_(best)
+        for parameter, value in zip(self.parameters, best or (), strict=best is not None):
+            parameter.copy_(value)
+
+
+def validated(
+    losses: Measure, scores: Measure | None, data: tuple[Tensor, ...] | None, batch_size: int
+) -> tuple[float, float]:
+    """Mean loss and score of validation samples; NaN where there is nothing to measure."""
+    if data is None:
+        return math.nan, math.nan
+    score = _mean(scores, data, batch_size) if scores else math.nan
+    return _mean(losses, data, batch_size), score
 
 
 @torch.no_grad()
