@@ -38,13 +38,22 @@ class CrossEntropy:
     label_smoothing: float
     generator: torch.Generator
 
+    def noisy_vectors(self, values: Tensor) -> Tensor:
+        """Local vectors to train on, with fresh noise, shape ``(batch, features, local)``."""
+        return self.inputs.noisy_vectors(values, self.noise, self.shrinkage, self.generator)
+
     def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
         """Weighted cross-entropy of each sample, nats, shape ``(batch,)``."""
-        if self.network.training:
-            vectors = self.inputs.noisy_vectors(values, self.noise, self.shrinkage, self.generator)
-        else:
-            vectors = self.inputs.vectors(values)
-        logits = bounded_logits(*self.network(vectors))
+        training = self.network.training
+        vectors = self.noisy_vectors(values) if training else self.inputs.vectors(values)
+        found, log_scale = self.network(vectors)
+        return self.contraction_losses(found, log_scale, codes, weights)
+
+    def contraction_losses(
+        self, values: Tensor, log_scale: Tensor, codes: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Losses from contractions ``(batch, labels)`` with their log scale ``(batch,)``."""
+        logits = bounded_logits(values, log_scale)
         return weights * torch.nn.functional.cross_entropy(
             logits, codes, reduction="none", label_smoothing=self.label_smoothing
         )

@@ -32,6 +32,7 @@ __all__ = [
     "bounded_logits",
     "build_network",
     "checked_device",
+    "checked_dtype",
     "first_noise",
     "require_fraction",
 ]
@@ -39,6 +40,7 @@ __all__ = [
 Network = MatrixProductState | TreeTensorNetwork
 
 KINDS = ("tree", "mps")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOG_BOUNDS = (0.0, math.log(10))  # of the norm of a sample's logits
 
 
@@ -125,6 +127,19 @@ def checked_device(device: torch.device | str | None) -> torch.device:
             f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
             "cuda where torch finds a GPU"
         ) from reason
+
+
+def checked_dtype(name: str) -> torch.dtype:
+    """Precision to train in, by name.
+
+    Raises
+    ------
+    InputError
+        If it is neither single nor double.
+    """
+    if name not in DTYPES:
+        raise InputError(f"dtype is 'float32' or 'float64', got {name!r}")
+    return DTYPES[name]
 
 
 def require_fraction(name: str, value: float, zero: bool) -> None:
