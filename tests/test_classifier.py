@@ -34,7 +34,10 @@ def quick(network="tree", **options):
 
 
 @parametrize_with_checks(
-    [quick(network, max_epochs=30, learning_rate=0.05) for network in KINDS],
+    [
+        *[quick(network, max_epochs=30, learning_rate=0.05) for network in KINDS],
+        quick("mps", solver="sweeps", max_epochs=6),
+    ],
     expected_failed_checks=lambda _: EXPECTED,
 )
 def test_scikit_learn_checks(estimator, check):

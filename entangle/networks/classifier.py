@@ -37,26 +37,26 @@ from entangle.networks.fitting import (
     bounded_logits,
     build_network,
     checked_device,
+    checked_dtype,
     first_noise,
     require_fraction,
 )
 from entangle.networks.inputs import Inputs
-from entangle.training import Epoch, Plan, stratified_split, train
+from entangle.networks.solvers import planned, require_solver, solved
+from entangle.networks.two_site import Split
+from entangle.training import Epoch, Plan, stratified_split
 
 __all__ = ["TensorNetworkClassifier"]
 
-EPOCHS, STEPS = 30, 600  # by default as many epochs, or as many steps if those are more epochs
-RATE = 0.01  # for up to 64 features: every tensor moves at each step, and they multiply
 FIRST_ROWS = 512  # samples that first values are fitted to
 ROWS = 1024  # samples predicted at once
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHECKS: Any = {"dtype": [np.float64, np.float32], "allow_nd": True}  # features may have channels
 
 Rows = NDArray[np.int64]
 
 
 class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
-    """Classifier by a tree tensor network or a matrix product state, trained by Adam.
+    """Classifier by a tree tensor network or a matrix product state.
 
     Parameters
     ----------
@@ -78,11 +78,20 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         values as they are.
     shared
         One tensor for all features (``"mps"``), or for all nodes of a level (``"tree"``).
+    solver
+        ``"adam"``. Or ``"sweeps"``, for ``"mps"``: fit two neighbouring tensors at once, along
+        the chain and back, on all samples, so that every bond finds its length between 1 and
+        ``bond_dim``; see :mod:`entangle.networks.two_site`. For up to some 100 features: of more,
+        Adam generalises better.
+    truncation
+        Of sweeps, without effect on Adam: share of the squared norm that a bond may discard.
+        More makes bonds shorter: 0.04 left those of a planted problem as short as can be.
     learning_rate, batch_size, weight_decay
         Of AdamW; the rate rises over one epoch and then falls along a cosine to 0. By default it
-        is 0.01, beyond 64 features in inverse proportion to their number.
+        is 0.01, beyond 64 features in inverse proportion to their number. Sweeps refuse a rate
+        and a decay, and have no use for the size of batches.
     max_epochs
-        Default: 30, or so many that there are 600 steps if that is more.
+        Default: 30, or so many that there are 600 steps if that is more; 10 sweeps.
     early_stopping
         Stop by the loss on a validation split and restore the best weights.
     validation_fraction
@@ -112,9 +121,9 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     classes_
         Labels, sorted; the order of the network's label axis.
     history_
-        An :class:`~entangle.training.Epoch` for each epoch; the validation score is accuracy.
+        An :class:`~entangle.training.Epoch` an epoch or sweep; the validation score is accuracy.
     n_iter_
-        Epochs trained.
+        Epochs, or sweeps, trained.
     n_features_in_, feature_names_in_
         Number of features and, if ``X`` had string column names, their names.
 
@@ -149,6 +158,8 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         *,
         scale: str | None = "feature",
         shared: bool = False,
+        solver: str = "adam",
+        truncation: float = 0.01,
         learning_rate: float | None = None,
         batch_size: int = 64,
         max_epochs: int | None = None,
@@ -170,6 +181,8 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.embedding = embedding
         self.scale = scale
         self.shared = shared
+        self.solver = solver
+        self.truncation = truncation
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -211,6 +224,8 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         ------
         InputError
             If there is one class only, an option is unusable, or the loss is not finite.
+        MemoryLimitError
+            If sweeps would need more memory than there is.
         PartitionError
             If ``shape`` does not hold the features.
         """
@@ -224,12 +239,12 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
         seeds = check_random_state(self.random_state)
         seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
-        device = checked_device(self.device)
+        device, dtype = checked_device(self.device), checked_dtype(self.dtype)
         self._inputs = Inputs.fitted(samples, self.embedding, self.scale)
         data = (
-            torch.from_numpy(self._inputs.values(samples)).to(device, self._torch_dtype()),
+            torch.from_numpy(self._inputs.values(samples)).to(device, dtype),
             torch.from_numpy(codes).to(device),
-            torch.from_numpy(weights / weights.mean()).to(device, self._torch_dtype()),
+            torch.from_numpy(weights / weights.mean()).to(device, dtype),
         )
         fraction = self.validation_fraction if self.early_stopping else 0.0
         parts = stratified_split(codes, fraction, np.random.default_rng(seed))
@@ -242,7 +257,10 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         """Rows that have a weight, with their labels and weights."""
         require_fraction("validation_fraction", self.validation_fraction, zero=False)
         require_fraction("label_smoothing", self.label_smoothing, zero=True)
-        self._torch_dtype()
+        require_solver(
+            self.solver, self.network, self.shared, self.learning_rate, self.weight_decay
+        )
+        checked_dtype(self.dtype)
         checked: Any = validate_data(
             self, X, y, **CHECKS, ensure_min_samples=2, ensure_min_features=2
         )
@@ -254,22 +272,12 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         kept = weights > 0
         return samples[kept], labels[kept], weights[kept]
 
-    def _torch_dtype(self) -> torch.dtype:
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype is 'float32' or 'float64', got {self.dtype!r}")
-        return DTYPES[self.dtype]
-
     def _plan(self, n_samples: int) -> Plan:
-        rate = self.learning_rate
-        steps = -(-n_samples // max(1, self.batch_size))
-        epochs = max(EPOCHS, -(-STEPS // steps)) if self.max_epochs is None else self.max_epochs
-        return Plan(
-            learning_rate=RATE / max(1, self.n_features_in_ / 64) if rate is None else rate,
-            batch_size=self.batch_size,
-            max_epochs=epochs,
-            patience=-(-epochs // 3) if self.patience is None else self.patience,
+        return planned(
+            self.solver, n_samples, self.n_features_in_, learning_rate=self.learning_rate,
+            batch_size=self.batch_size, max_epochs=self.max_epochs, patience=self.patience,
             weight_decay=self.weight_decay,
-        )
+        )  # fmt: skip
 
     def _train(
         self, data: tuple[Tensor, ...], training: Rows, validation: Rows, source: torch.Generator
@@ -280,7 +288,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         vectors, device = self._inputs.vectors(first), first.device
         network = build_network(
             self.network, vectors.shape[1], self.shape, vectors.shape[2], self.bond_dim,
-            len(self.classes_), self.shared, source, self._torch_dtype(), device,
+            len(self.classes_), self.shared, source, rows[0].dtype, device,
         )  # fmt: skip
         network.initialize(vectors, first_noise(vectors.shape[1]), source)
         noises = torch.Generator(device).manual_seed(source.initial_seed() + 1)
@@ -288,12 +296,12 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         objective = CrossEntropy(
             network, self._inputs, self.noise, shrinkage, self.label_smoothing, noises
         )
-        self.history_ = train(
-            network, objective.losses, rows, self._plan(len(training)), source, validation=held,
-            scores=objective.hits, on_epoch=self._on_epoch, progress=self.progress,
+        found, self.history_ = solved(
+            self.solver, objective, rows, held, self._plan(len(training)),
+            Split(int(self.bond_dim), self.truncation), source, self._on_epoch, self.progress,
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
-        self.network_ = network.double()
+        self.network_ = found.double()
 
     def _on_epoch(self, epoch: Epoch) -> None:
         """Do nothing; for subclasses that watch training."""
