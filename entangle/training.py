@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,16 @@ from torch import Tensor
 from entangle.errors import InputError
 from entangle.progress import progress_bar
 
-__all__ = ["Epoch", "Plan", "Trainee", "run_epochs", "stratified_split", "train", "validated"]
+__all__ = [
+    "Epoch",
+    "Group",
+    "Plan",
+    "Trainee",
+    "run_epochs",
+    "stratified_split",
+    "train",
+    "validated",
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Plan:
     patience
         Epochs without a lower validation loss after which training stops. ``None``: never.
     weight_decay
-        Decoupled from the gradient, as in AdamW.
+        Share of every weight, times the rate, that a step takes off, as in AdamW.
+    decoupled
+        If false, the decay is added to the gradient instead, an L2 penalty as in Adam.
     gradient_norm
         Longer gradients are shortened to this norm.
 
@@ -63,6 +74,7 @@ class Plan:
     patience: int | None = None
     weight_decay: float = 0.0
     gradient_norm: float = 1.0
+    decoupled: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "patience"):
@@ -80,6 +92,25 @@ class Plan:
         """Learning rate when ``progress`` epochs are done."""
         warm = min(1.0, progress) if self.max_epochs > 1 else 1.0
         return self.learning_rate * warm * (1 + math.cos(math.pi * progress / self.max_epochs)) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Parameters that do not follow the plan.
+
+    Attributes
+    ----------
+    parameters
+        Of the module that is trained.
+    largest_rate
+        Where the plan's rate peaks higher, theirs peaks here, along the same schedule.
+    weight_decay
+        Instead of the plan's.
+    """
+
+    parameters: tuple[torch.nn.Parameter, ...]
+    largest_rate: float = math.inf
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,13 +150,15 @@ def train(
     validation: Sequence[Tensor] | None = None,
     validation_losses: Measure | None = None,
     scores: Measure | None = None,
+    groups: Sequence[Group] = (),
     on_epoch: Callback | None = None,
     progress: bool = False,
 ) -> tuple[Epoch, ...]:
     """Train a module in place.
 
     With validation samples the weights of the epoch with the lowest validation loss are
-    restored at the end; without them those of the last epoch stay. Ctrl-C ends training as a
+    restored at the end, with the buffers (running means) they were measured with; without
+    validation those of the last epoch stay. Ctrl-C ends training as a
     stop would, with a warning, once one epoch is done; before that it is passed on.
 
     Parameters
@@ -147,6 +180,8 @@ def train(
         Like ``losses``, for validation samples. Default: ``losses``.
     scores
         Function from a batch to a score a sample; only recorded.
+    groups
+        Parameters with a rate or a decay of their own; the others follow the plan.
     on_epoch
         Called after every epoch.
     progress
@@ -163,7 +198,7 @@ def train(
         If the loss is not finite.
     """
     held = tuple(validation) if validation else None
-    run = _Run(module, losses, tuple(data), plan, generator)
+    run = _Run(module, losses, tuple(data), plan, generator, groups)
     run.measures = (validation_losses or losses, scores, held)
     return run_epochs(run, plan, on_epoch=on_epoch, progress=progress)
 
@@ -270,14 +305,28 @@ class _Run:
         data: tuple[Tensor, ...],
         plan: Plan,
         generator: torch.Generator,
+        groups: Sequence[Group],
     ) -> None:
         self.module, self.losses, self.data = module, losses, data
         self.plan, self.generator = plan, generator
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay
-        )
+        self.kept = [*self.parameters, *module.buffers()]
+        kind = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
+        self.optimizer = kind(self._grouped(groups), lr=plan.learning_rate)
         self.done = 0
+
+    def _grouped(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
+        """Parameters as the optimizer takes them, the plan's first; ``share`` scales the rate."""
+        grouped = {id(p) for group in groups for p in group.parameters}
+        rest = tuple(p for p in self.parameters if id(p) not in grouped)
+        found: list[dict[str, Any]] = []
+        for group in (Group(rest, weight_decay=self.plan.weight_decay), *groups):
+            parameters = [p for p in group.parameters if p.requires_grad]
+            share = min(1.0, group.largest_rate / self.plan.learning_rate)
+            if parameters:
+                options = {"weight_decay": group.weight_decay, "share": share}
+                found.append({"params": parameters, **options})
+        return found
 
     def measured(self) -> tuple[float, float]:
         """Measure the validation samples, if there are any."""
@@ -285,19 +334,20 @@ class _Run:
         return validated(*self.measures, self.plan.batch_size)
 
     def state(self) -> list[Tensor]:
-        """Copy the parameters."""
-        return [parameter.detach().clone() for parameter in self.parameters]
+        """Copy the parameters and the buffers."""
+        return [tensor.detach().clone() for tensor in self.kept]
 
     def epoch(self) -> float:
         """Step through all batches; return the mean loss."""
         self.module.train()
         total, n_samples = torch.zeros(()), len(self.data[0])
         order = torch.randperm(n_samples, generator=self.generator).to(self.data[0].device)
-        for begin in range(0, n_samples, self.plan.batch_size):
-            rows = order[begin : begin + self.plan.batch_size]
-            done = self.done + (begin + len(rows) / 2) / n_samples
+        seen = 0
+        for rows in _steps(order, self.plan.batch_size):
+            done = self.done + (seen + len(rows) / 2) / n_samples
+            seen += len(rows)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.plan.rate(done)
+                group["lr"] = group["share"] * self.plan.rate(done)
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.losses(*(tensor[rows] for tensor in self.data)).mean()
             loss.backward()
@@ -317,8 +367,8 @@ class _Run:
     def finish(self, best: Sequence[Tensor] | None) -> None:
         """Put the best weights back, if there are any."""
         self.module.eval()
-        for parameter, value in zip(self.parameters, best or (), strict=best is not None):
-            parameter.copy_(value)
+        for tensor, value in zip(self.kept, best or (), strict=best is not None):
+            tensor.copy_(value)
 
 
 def validated(
@@ -335,6 +385,14 @@ def validated(
 def _mean(measure: Measure, data: tuple[Tensor, ...], batch_size: int) -> float:
     batches = _batches(data, 4 * batch_size)
     return float(torch.cat([measure(*batch) for batch in batches]).double().mean())
+
+
+def _steps(order: Tensor, size: int) -> list[Tensor]:
+    """Rows of each step; a last step of one row, which has no variance, joins the one before."""
+    steps = list(order.split(size))
+    if size > 1 and len(steps) > 1 and len(steps[-1]) == 1:
+        steps[-2:] = [torch.cat(steps[-2:])]
+    return steps
 
 
 def _batches(data: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
