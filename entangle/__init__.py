@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from entangle.entropy import entanglement_entropy as entanglement_entropy
     from entangle.entropy import entanglement_profile as entanglement_profile
     from entangle.entropy import geometric_entanglement as geometric_entanglement
+    from entangle.models import LocalNetworkClassifier as LocalNetworkClassifier
     from entangle.networks import MatrixProductState as MatrixProductState
     from entangle.networks import TreeTensorNetwork as TreeTensorNetwork
     from entangle.networks.classifier import TensorNetworkClassifier as TensorNetworkClassifier
@@ -38,6 +39,7 @@ _HOME = {
     "DataTensor": "data_tensor",
     "EntanglementProfile": "entropy",
     "FeatureRearranger": "ordering",
+    "LocalNetworkClassifier": "models",
     "MatrixProductState": "networks",
     "Partition": "partition",
     "Report": "report",
@@ -57,7 +59,7 @@ _HOME = {
     "width_bounds": "width",
 }
 
-_MODULES = ["networks"]
+_MODULES = ["models", "networks"]
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"

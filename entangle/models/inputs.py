@@ -1,0 +1,72 @@
+"""From rows of numbers to what a network reads: one scale, one layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from entangle.errors import InputError
+
+__all__ = ["Inputs"]
+
+SCALES = ("all", "feature", None)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Map from samples to tensors ``(samples, channels, *shape)``.
+
+    Attributes
+    ----------
+    shape
+        Axis lengths of a sample, row-major.
+    mean, spread
+        Subtracted from a sample, and divided by; they broadcast to ``(features, channels)``.
+    """
+
+    shape: tuple[int, ...]
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def fitted(
+        cls, samples: NDArray[np.floating], shape: tuple[int, ...], scale: str | None
+    ) -> Inputs:
+        """Learn mean and standard deviation, of each channel or of each feature.
+
+        What does not vary is divided by 1.
+
+        Raises
+        ------
+        InputError
+            If ``scale`` is unknown.
+        """
+        if scale not in SCALES:
+            raise InputError(f"scale is 'all', 'feature' or None, got {scale!r}")
+        if scale is None:
+            return cls(shape, np.zeros(1), np.ones(1))
+        values = _with_channels(samples).astype(np.float64)
+        axes = (0, 1) if scale == "all" else 0
+        mean, spread = values.mean(axis=axes), values.std(axis=axes)
+        varies = spread > 1e-12 * np.abs(mean)  # rounding alone spreads what is constant
+        return cls(shape, mean, np.where(varies, spread, 1.0))
+
+    def tensor(self, samples: NDArray[np.floating], device: torch.device) -> Tensor:
+        """Scale samples and lay them out for a network, in single precision.
+
+        Parameters
+        ----------
+        samples
+            Shape ``(samples, features)`` or ``(samples, features, channels)``.
+        """
+        values = (_with_channels(samples) - self.mean) / self.spread
+        laid_out = np.ascontiguousarray(np.moveaxis(values, 2, 1), dtype=np.float32)
+        return torch.from_numpy(laid_out).to(device).unflatten(2, self.shape)
+
+
+def _with_channels(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+    return samples[:, :, None] if samples.ndim == 2 else samples
