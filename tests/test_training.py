@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
 from entangle.errors import InputError
-from entangle.training import Epoch, Plan, stratified_split, train
+from entangle.training import Epoch, Group, Plan, stratified_split, train
 
 PLAN = Plan(learning_rate=0.05, batch_size=16, max_epochs=40)
 
@@ -191,3 +191,73 @@ def test_a_split_takes_its_share_of_every_class():
     assert_array_equal(np.sort(np.concatenate([rows, held])), np.arange(53))
     assert_array_equal(np.bincount(codes[held], minlength=4), [8, 2, 1, 0])
     assert stratified_split(codes, 0.0, np.random.default_rng(0))[1].size == 0
+
+
+def normalised_module():
+    """A batch norm, whose running means follow the data, and a linear map."""
+    module = torch.nn.Sequential(torch.nn.BatchNorm1d(3), linear_module())
+    with torch.no_grad():
+        module[1].weight.fill_(0.1)
+    return module
+
+
+def test_running_means_come_back_with_the_weights_they_were_measured_with():
+    module, (X, y) = normalised_module(), linear_problem()
+    seen = []
+    history = train(
+        module, squares(module), (X + 1, y), PLAN, source(), validation=(X + 1, 0.4 * y),
+        on_epoch=lambda epoch: seen.append((epoch, module[0].running_mean.clone())),
+    )  # fmt: skip
+    best, mean = min(seen, key=lambda pair: pair[0].validation_loss)
+    assert best.number < len(history)
+    assert torch.equal(module[0].running_mean, mean)
+    assert not torch.equal(seen[-1][1], mean)
+
+
+@pytest.mark.parametrize("n_samples", [17, 33])
+def test_no_step_has_one_row_alone(n_samples):
+    """One row has no variance, and batch norm refuses it."""
+    module, (X, y) = normalised_module(), linear_problem(n_samples=n_samples)
+    sizes = []
+
+    def losses(X, y):
+        sizes.append(len(X))
+        return squares(module)(X, y)
+
+    train(module, losses, (X, y), Plan(max_epochs=1, batch_size=16), source())
+    assert sizes == {17: [17], 33: [16, 17]}[n_samples]
+
+
+def test_a_group_has_its_own_largest_rate_and_decay():
+    def moved(plan, *groups):
+        module, data = linear_module(), linear_problem()
+        with torch.no_grad():
+            module.weight.fill_(1.0)
+            module.bias.fill_(1.0)
+        made = [Group((module.bias,), *group) for group in groups]
+        train(module, lambda X, y: 0 * squares(module)(X, y), data, plan, source(), groups=made)
+        return float(module.weight.detach()[0, 0]), float(module.bias.detach()[0])
+
+    plan = Plan(learning_rate=1e-2, max_epochs=4, weight_decay=1.0)
+    plain = moved(plan)
+    assert plain[0] == plain[1] < 0.98
+    assert moved(plan, (1e-3, 0.0)) == (plain[0], 1.0)
+    slow = moved(plan, (1e-3, 1.0))
+    assert slow[0] == plain[0]
+    assert 1 - slow[1] == pytest.approx((1 - plain[1]) / 10, rel=0.1)
+    assert moved(plan, (1.0, 1.0)) == plain
+
+
+def test_decay_in_the_gradient_is_a_penalty_on_squares():
+    """Adam turns any gradient into steps of its rate; decoupled decay is in proportion."""
+
+    def left(decoupled):
+        module, data = linear_module(), linear_problem()
+        with torch.no_grad():
+            module.weight.fill_(1.0)
+        plan = Plan(learning_rate=1e-2, max_epochs=4, weight_decay=1e-3, decoupled=decoupled)
+        train(module, lambda X, y: 0 * squares(module)(X, y), data, plan, source())
+        return float(module.weight.detach()[0, 0])
+
+    assert left(True) > 1 - 1e-3
+    assert left(False) < 0.98

@@ -24,6 +24,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from entangle.axes import Shape
 from entangle.errors import InputError, PartitionError
@@ -224,6 +225,7 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
             self.model, self.n_channels_in_, self._inputs.shape, len(self.classes_), seed=seed,
             **(self.model_options or {}),
         ).to(device, torch.float32)  # fmt: skip
+        _check_batches(module, plan.batch_size)
         with seeded(seed, device):
             self._train(module, device, plan, data, training, held, seed)
         return self
@@ -322,3 +324,11 @@ def _channels(samples: NDArray[np.floating]) -> int:
             f"{samples.shape}; flatten a grid and pass its axis lengths as shape"
         )
     return samples.shape[2] if samples.ndim == 3 else 1
+
+
+def _check_batches(module: nn.Module, batch_size: int) -> None:
+    """Refuse steps of one sample where its variance is asked for."""
+    if batch_size == 1 and any(isinstance(m, _BatchNorm) for m in module.modules()):
+        raise InputError(
+            "batch_size is at least 2 for a network with batch norm, got 1; pass 2 or more"
+        )

@@ -28,10 +28,8 @@ from entangle.errors import InputError
 
 __all__ = ["CNN", "ResidualLayer"]
 
-_KINDS = {
-    1: (nn.Conv1d, nn.BatchNorm1d, nn.functional.max_pool1d),
-    2: (nn.Conv2d, nn.BatchNorm2d, nn.functional.max_pool2d),
-}
+_KINDS = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}
+_POOLS = {3: nn.functional.max_pool1d, 4: nn.functional.max_pool2d}  # by axes of a batch
 
 
 class ResidualLayer(nn.Module):
@@ -51,7 +49,7 @@ class ResidualLayer(nn.Module):
 
     def __init__(self, width: int, n_axes: int, kernel_size: int = 3, pool: int = 3) -> None:
         super().__init__()
-        convolution, norm, self._max_pool = _KINDS[n_axes]
+        convolution, norm = _KINDS[n_axes]
         self.convolution = convolution(width, width, kernel_size, padding=kernel_size // 2)
         self.norm = norm(width)
         self.pool = pool
@@ -62,7 +60,7 @@ class ResidualLayer(nn.Module):
         windows = tuple(min(self.pool, length) for length in values.shape[2:])
         if max(windows) == 1:
             return values
-        return self._max_pool(values, windows, ceil_mode=True)
+        return _POOLS[values.ndim](values, windows, ceil_mode=True)
 
 
 class CNN(nn.Module):

@@ -24,10 +24,8 @@ from entangle.errors import InputError
 
 __all__ = ["PaddedCNN"]
 
-_KINDS = {
-    1: (nn.Conv1d, nn.BatchNorm1d, nn.functional.max_pool1d),
-    2: (nn.Conv2d, nn.BatchNorm2d, nn.functional.max_pool2d),
-}
+_KINDS = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}
+_POOLS = {3: nn.functional.max_pool1d, 4: nn.functional.max_pool2d}  # by axes of a batch
 
 
 class PaddedCNN(nn.Module):
@@ -66,7 +64,7 @@ class PaddedCNN(nn.Module):
                 f"a convolutional network takes a sequence or a grid of two axes, got shape "
                 f"{shape}; join axes, or pass model='mlp'"
             )
-        convolution, norm, self._max_pool = _KINDS[len(shape)]
+        convolution, norm = _KINDS[len(shape)]
         inputs = [n_channels] + [width] * (depth - 1)
         self.convolutions = nn.ModuleList(convolution(n, width, stride, stride) for n in inputs)
         self.norms = nn.ModuleList(norm(width) for _ in inputs)
@@ -83,7 +81,7 @@ class PaddedCNN(nn.Module):
             found = _filled(torch.relu(convolution(_filled(values, whole))), lengths)
             values = found + values if number else found
             values = values + norm(values)
-            pooled = self._max_pool(values, self.stride, ceil_mode=True)
+            pooled = _POOLS[values.ndim](values, self.stride, ceil_mode=True)
             values = values + _filled(pooled, lengths)
         return self.decoder(values.flatten(2).mean(dim=2))
 
