@@ -307,6 +307,17 @@ def test_gradients_of_a_long_convolution_and_theirs():
     kernel = randn(2, 12, seed=1, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(long_convolution, (values, kernel))
     assert torch.autograd.gradgradcheck(long_convolution, (values, kernel))
+    given = randn(3, 5, 2, seed=2, dtype=torch.float64)
+    for one, same in zip(
+        *(
+            torch.autograd.grad(
+                long_convolution(values, kernel), (values, kernel), given, create_graph=again
+            )
+            for again in (False, True)
+        ),
+        strict=True,
+    ):
+        assert_close(one, same.detach())
 
 
 def test_a_long_convolution_does_not_depend_on_how_the_batch_is_cut(monkeypatch):
