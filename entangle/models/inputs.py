@@ -14,6 +14,7 @@ from entangle.errors import InputError
 __all__ = ["Inputs"]
 
 SCALES = ("all", "feature", None)
+_ROWS = 256  # scaled at once, in double precision
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Inputs:
             raise InputError(f"scale is 'all', 'feature' or None, got {scale!r}")
         if scale is None:
             return cls(shape, np.zeros(1), np.ones(1))
-        values = _with_channels(samples).astype(np.float64)
+        values = _with_channels(samples).astype(np.float64, copy=False)
         axes = (0, 1) if scale == "all" else 0
         mean, spread = values.mean(axis=axes), values.std(axis=axes)
         varies = spread > 1e-12 * np.abs(mean)  # rounding alone spreads what is constant
@@ -63,8 +64,12 @@ class Inputs:
         samples
             Shape ``(samples, features)`` or ``(samples, features, channels)``.
         """
-        values = (_with_channels(samples) - self.mean) / self.spread
-        laid_out = np.ascontiguousarray(np.moveaxis(values, 2, 1), dtype=np.float32)
+        values = _with_channels(samples)
+        n_samples, n_features, n_channels = values.shape
+        laid_out = np.empty((n_samples, n_channels, n_features), dtype=np.float32)
+        for begin in range(0, n_samples, _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            laid_out[rows] = np.moveaxis((values[rows] - self.mean) / self.spread, 2, 1)
         return torch.from_numpy(laid_out).to(device).unflatten(2, self.shape)
 
 
