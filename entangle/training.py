@@ -59,6 +59,9 @@ class Plan:
         Share of every weight, times the rate, that a step takes off, as in AdamW.
     decoupled
         If false, the decay is added to the gradient instead, an L2 penalty as in Adam.
+    beta2
+        Decay of Adam's mean square gradient a step. Products of hundreds of tensors now and then
+        have a gradient out of all proportion, which a lower one forgets sooner.
     gradient_norm
         Longer gradients are shortened to this norm.
 
@@ -75,6 +78,7 @@ class Plan:
     weight_decay: float = 0.0
     gradient_norm: float = 1.0
     decoupled: bool = True
+    beta2: float = 0.999
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "patience"):
@@ -87,6 +91,8 @@ class Plan:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (value == 0 and name != "weight_decay"):
                 raise InputError(f"{name} is a positive finite number, got {value!r}")
+        if not 0 <= self.beta2 < 1:
+            raise InputError(f"beta2 is at least 0 and below 1, got {self.beta2!r}")
 
     def rate(self, progress: float) -> float:
         """Learning rate when ``progress`` epochs are done."""
@@ -312,7 +318,8 @@ class _Run:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.kept = [*self.parameters, *module.buffers()]
         kind = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
-        self.optimizer = kind(self._grouped(groups), lr=plan.learning_rate)
+        betas = 0.9, plan.beta2
+        self.optimizer = kind(self._grouped(groups), lr=plan.learning_rate, betas=betas)
         self.done = 0
 
     def _grouped(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
