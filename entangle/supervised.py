@@ -1,4 +1,4 @@
-"""What every classifier asks of its input: rows that count, classes as codes, a device."""
+"""What training asks of its input: rows that count, classes as codes, a split, a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 
 from entangle.errors import InputError
 
-__all__ = ["available_device", "class_codes", "require_share", "weighted_rows"]
+__all__ = [
+    "available_device",
+    "class_codes",
+    "require_share",
+    "stratified_split",
+    "weighted_rows",
+]
 
 
 def weighted_rows(
@@ -61,6 +67,28 @@ def class_codes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
             "nothing to tell apart there"
         )
     return classes, codes
+
+
+def stratified_split(
+    codes: NDArray[np.integer], fraction: float, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to validate with, the same share of every class.
+
+    Of a class of two or more at least one row goes each way; a single row is trained on.
+
+    Parameters
+    ----------
+    codes
+        Class of each row, shape ``(samples,)``.
+    fraction
+        Share of rows to validate with; 0: none.
+    """
+    held = np.zeros(len(codes), dtype=bool)
+    for code in np.unique(codes) if fraction else ():
+        rows = random.permutation(np.flatnonzero(codes == code))
+        wanted = max(1, round(fraction * len(rows)))
+        held[rows[: min(wanted, len(rows) - 1)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def available_device(device: torch.device | str | None) -> torch.device:

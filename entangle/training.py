@@ -1,11 +1,11 @@
-"""The one training loop: Adam, a cosine schedule, early stopping, and nothing global.
+"""The one training loop by gradients: Adam, a cosine schedule, early stopping, nothing global.
 
 The loop knows no model and no task. It is given a module to train, a function from a batch to
 one loss a sample, and the tensors that batches are cut from; so classifiers, surrogates and
-every later model share it. What is not trained by Adam shares the loop around its epochs. All
-randomness comes from one ``torch.Generator``, and the learning rate rises over the first epoch
-and falls along a cosine to zero in the last: rates that train quickly are not stable for the
-products of many tensors from the start.
+every later model share it. What is not trained by Adam shares the loop around the epochs, see
+:mod:`entangle.epochs`. All randomness comes from one ``torch.Generator``, and the learning rate
+rises over the first epoch and falls along a cosine to zero in the last: rates that train quickly
+are not stable for the products of many tensors from the start.
 
 Source: Kingma and Ba 2015, arXiv:1412.6980 (Adam); Loshchilov and Hutter 2017, arXiv:1608.03983
 and 1711.05101 (cosine, decoupled weight decay).
@@ -14,31 +14,18 @@ and 1711.05101 (cosine, decoupled weight decay).
 from __future__ import annotations
 
 import math
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from entangle.epochs import Callback, Epoch, Measure, run_epochs, validated
 from entangle.errors import InputError
-from entangle.progress import progress_bar
 
-__all__ = [
-    "Epoch",
-    "Group",
-    "Plan",
-    "Trainee",
-    "run_epochs",
-    "stratified_split",
-    "train",
-    "validated",
-]
+__all__ = ["Group", "Plan", "train"]
 
 
 @dataclass(frozen=True)
@@ -119,33 +106,6 @@ class Group:
     weight_decay: float = 0.0
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass through the data did.
-
-    Attributes
-    ----------
-    number
-        From 1.
-    loss
-        Mean training loss, of the weights as they were at each step.
-    validation_loss, validation_score
-        Means over the validation samples after the epoch; NaN without them.
-    seconds
-        Wall time since training began.
-    """
-
-    number: int
-    loss: float
-    validation_loss: float
-    validation_score: float
-    seconds: float
-
-
-Measure = Callable[..., Tensor]
-Callback = Callable[[Epoch], object]
-
-
 def train(
     module: torch.nn.Module,
     losses: Measure,
@@ -162,10 +122,10 @@ def train(
 ) -> tuple[Epoch, ...]:
     """Train a module in place.
 
-    With validation samples the weights of the epoch with the lowest validation loss are
-    restored at the end, with the buffers (running means) they were measured with; without
-    validation those of the last epoch stay. Ctrl-C ends training as a
-    stop would, with a warning, once one epoch is done; before that it is passed on.
+    With validation samples the weights of the epoch with the lowest validation loss are restored
+    at the end, with the buffers (running means) they were measured with; without validation those
+    of the last epoch stay. Ctrl-C ends training as a stop would, with a warning, once one epoch is
+    done; before that it is passed on.
 
     Parameters
     ----------
@@ -206,96 +166,7 @@ def train(
     held = tuple(validation) if validation else None
     run = _Run(module, losses, tuple(data), plan, generator, groups)
     run.measures = (validation_losses or losses, scores, held)
-    return run_epochs(run, plan, on_epoch=on_epoch, progress=progress)
-
-
-class Trainee(Protocol):
-    """What is trained epoch by epoch."""
-
-    unit: str
-
-    def epoch(self) -> float:
-        """Pass through the data once; return the mean loss."""
-        ...
-
-    def measured(self) -> tuple[float, float]:
-        """Mean loss and score of the validation samples; NaN without them."""
-        ...
-
-    def state(self) -> Sequence[Tensor]:
-        """Return all that epochs change, in tensors that they leave alone."""
-        ...
-
-    def finish(self, best: Sequence[Tensor] | None) -> None:
-        """End training, with an earlier state put back if there is one."""
-        ...
-
-
-def run_epochs(
-    trainee: Trainee, plan: Plan, *, on_epoch: Callback | None = None, progress: bool = False
-) -> tuple[Epoch, ...]:
-    """Train until the plan or the validation loss ends it, and restore the best state.
-
-    Parameters
-    ----------
-    trainee
-        What is trained; its ``unit`` is what a warning calls an epoch.
-    plan
-        Its ``max_epochs`` and ``patience`` count here.
-    on_epoch, progress
-        As for :func:`train`.
-
-    Returns
-    -------
-    tuple of Epoch
-        One an epoch.
-    """
-    record = _Record(trainee, plan.patience)
-    with progress_bar("training", plan.max_epochs, progress) as advance:
-        try:
-            for _ in range(plan.max_epochs):
-                epoch = record.epoch()
-                advance(1)
-                if on_epoch is not None:
-                    on_epoch(epoch)
-                if record.stalled:
-                    break
-        except KeyboardInterrupt:
-            if not record.history:
-                raise
-            warnings.warn(
-                f"training was interrupted after {len(record.history)} of {plan.max_epochs} "
-                f"{trainee.unit}; the best weights so far are kept",
-                stacklevel=2,
-            )
-    trainee.finish(record.best)
-    return tuple(record.history)
-
-
-class _Record:
-    """What epochs did, and the best state."""
-
-    def __init__(self, trainee: Trainee, patience: int | None) -> None:
-        self.trainee, self.patience = trainee, patience
-        self.history: list[Epoch] = []
-        self.best: Sequence[Tensor] | None = None
-        self.best_loss, self.best_number = math.inf, 0
-        self.started = time.perf_counter()
-
-    @property
-    def stalled(self) -> bool:
-        """Whether the validation loss has not fallen for as long as the plan is patient."""
-        waited = len(self.history) - self.best_number
-        return self.best is not None and self.patience is not None and waited >= self.patience
-
-    def epoch(self) -> Epoch:
-        """Pass through the data once, then measure."""
-        loss, found = self.trainee.epoch(), self.trainee.measured()
-        number = len(self.history) + 1
-        if found[0] < self.best_loss:
-            self.best, self.best_loss, self.best_number = self.trainee.state(), found[0], number
-        self.history.append(Epoch(number, loss, *found, time.perf_counter() - self.started))
-        return self.history[-1]
+    return run_epochs(run, plan.max_epochs, plan.patience, on_epoch=on_epoch, progress=progress)
 
 
 class _Run:
@@ -378,52 +249,9 @@ class _Run:
             tensor.copy_(value)
 
 
-def validated(
-    losses: Measure, scores: Measure | None, data: tuple[Tensor, ...] | None, batch_size: int
-) -> tuple[float, float]:
-    """Mean loss and score of validation samples; NaN where there is nothing to measure."""
-    if data is None:
-        return math.nan, math.nan
-    score = _mean(scores, data, batch_size) if scores else math.nan
-    return _mean(losses, data, batch_size), score
-
-
-@torch.no_grad()
-def _mean(measure: Measure, data: tuple[Tensor, ...], batch_size: int) -> float:
-    batches = _batches(data, 4 * batch_size)
-    return float(torch.cat([measure(*batch) for batch in batches]).double().mean())
-
-
 def _steps(order: Tensor, size: int) -> list[Tensor]:
     """Rows of each step; a last step of one row, which has no variance, joins the one before."""
     steps = list(order.split(size))
     if size > 1 and len(steps) > 1 and len(steps[-1]) == 1:
         steps[-2:] = [torch.cat(steps[-2:])]
     return steps
-
-
-def _batches(data: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
-    for begin in range(0, len(data[0]), size):
-        yield tuple(tensor[begin : begin + size] for tensor in data)
-
-
-def stratified_split(
-    codes: NDArray[np.integer], fraction: float, random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on and rows to validate with, the same share of every class.
-
-    Of a class of two or more at least one row goes each way; a single row is trained on.
-
-    Parameters
-    ----------
-    codes
-        Class of each row, shape ``(samples,)``.
-    fraction
-        Share of rows to validate with; 0: none.
-    """
-    held = np.zeros(len(codes), dtype=bool)
-    for code in np.unique(codes) if fraction else ():
-        rows = random.permutation(np.flatnonzero(codes == code))
-        wanted = max(1, round(fraction * len(rows)))
-        held[rows[: min(wanted, len(rows) - 1)]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)

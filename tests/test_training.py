@@ -4,11 +4,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
+from entangle.epochs import Epoch
 from entangle.errors import InputError
-from entangle.training import Epoch, Group, Plan, stratified_split, train
+from entangle.training import Group, Plan, train
 
 PLAN = Plan(learning_rate=0.05, batch_size=16, max_epochs=40)
 
@@ -183,14 +183,6 @@ def test_weights_decay_apart_from_the_gradient():
 def test_epochs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Epoch(1, 0.0, 0.0, 0.0, 0.0).loss = 1.0
-
-
-def test_a_split_takes_its_share_of_every_class():
-    codes = np.repeat([0, 1, 2, 3], [40, 10, 2, 1])
-    rows, held = stratified_split(codes, 0.2, np.random.default_rng(0))
-    assert_array_equal(np.sort(np.concatenate([rows, held])), np.arange(53))
-    assert_array_equal(np.bincount(codes[held], minlength=4), [8, 2, 1, 0])
-    assert stratified_split(codes, 0.0, np.random.default_rng(0))[1].size == 0
 
 
 def normalised_module():

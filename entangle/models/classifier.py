@@ -27,13 +27,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from entangle.axes import Shape
+from entangle.epochs import Epoch
 from entangle.errors import InputError, PartitionError
 from entangle.models.inputs import Inputs
 from entangle.models.registry import build_model, resolve_recipe
 from entangle.models.seeding import seeded
 from entangle.partition import as_shape
-from entangle.supervised import available_device, class_codes, require_share, weighted_rows
-from entangle.training import Epoch, Plan, stratified_split, train
+from entangle.supervised import (
+    available_device,
+    class_codes,
+    require_share,
+    stratified_split,
+    weighted_rows,
+)
+from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
 
@@ -107,7 +114,7 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
     classes_
         Labels, sorted; the order of the logits.
     history_
-        An :class:`~entangle.training.Epoch` for each epoch; the validation score is accuracy.
+        An :class:`~entangle.epochs.Epoch` for each epoch; the validation score is accuracy.
     n_iter_
         Epochs trained.
     n_channels_in_

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from entangle.axes import Shape
 from entangle.embedding import Embedding
+from entangle.epochs import Epoch
 from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import (
@@ -44,7 +45,8 @@ from entangle.networks.fitting import (
 from entangle.networks.inputs import Inputs
 from entangle.networks.solvers import planned, require_solver, solved
 from entangle.networks.two_site import Split
-from entangle.training import Epoch, Plan, stratified_split
+from entangle.supervised import stratified_split
+from entangle.training import Plan
 
 __all__ = ["TensorNetworkClassifier"]
 
@@ -121,7 +123,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     classes_
         Labels, sorted; the order of the network's label axis.
     history_
-        An :class:`~entangle.training.Epoch` an epoch or sweep; the validation score is accuracy.
+        An :class:`~entangle.epochs.Epoch` an epoch or sweep; the validation score is accuracy.
     n_iter_
         Epochs, or sweeps, trained.
     n_features_in_, feature_names_in_

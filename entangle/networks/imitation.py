@@ -41,7 +41,8 @@ from entangle.networks.fitting import (
 from entangle.networks.inputs import Inputs
 from entangle.networks.tree import TreeTensorNetwork
 from entangle.samples import as_sample_array
-from entangle.training import Plan, stratified_split, train
+from entangle.supervised import stratified_split
+from entangle.training import Plan, train
 
 __all__ = ["Surrogate", "surrogate"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from entangle.epochs import Callback, Epoch
 from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import Network
 from entangle.networks.two_site import Split, sweep_train
-from entangle.training import Callback, Epoch, Plan, train
+from entangle.training import Plan, train
 
 __all__ = ["SOLVERS", "planned", "require_solver", "solved"]
 

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from entangle.epochs import Callback, Epoch, run_epochs, validated
 from entangle.errors import InputError
 from entangle.memory import free_memory, require_memory
 from entangle.networks.canonical import orthogonalized
@@ -45,7 +46,7 @@ from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.environments import Environments, Merged, elements_per_sample
 from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.quasi_newton import descended
-from entangle.training import Callback, Epoch, Plan, run_epochs, validated
+from entangle.training import Plan
 
 __all__ = ["Chain", "Split", "split_matrix", "sweep_train", "swept"]
 
@@ -288,7 +289,9 @@ def sweep_train(
         If the samples' contractions, kept for every bond, do not fit.
     """
     sweeps = _Sweeps(objective, data, validation, split, plan.batch_size)
-    history = run_epochs(sweeps, plan, on_epoch=on_epoch, progress=progress)
+    history = run_epochs(
+        sweeps, plan.max_epochs, plan.patience, on_epoch=on_epoch, progress=progress
+    )
     return sweeps.chain.network().eval(), history
 
 
