@@ -108,13 +108,13 @@ def available_device(device: torch.device | str | None) -> torch.device:
         ) from reason
 
 
-def require_share(name: str, value: float) -> None:
-    """Refuse an option that is not above 0 and below 1.
+def require_share(name: str, value: float, *, zero: bool = False) -> None:
+    """Refuse an option that is no number below 1, and above, or at least, 0.
 
     Raises
     ------
     InputError
         If it is not.
     """
-    if not 0 < value < 1:
-        raise InputError(f"{name} is above 0 and below 1, got {value}")
+    if not (0 <= value < 1 and (zero or value > 0)):
+        raise InputError(f"{name} is {'at least' if zero else 'above'} 0 and below 1, got {value}")

@@ -19,33 +19,30 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from entangle.axes import Shape
 from entangle.embedding import Embedding
 from entangle.epochs import Epoch
-from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import (
     Network,
     bounded_logits,
     build_network,
-    checked_device,
     checked_dtype,
     first_noise,
-    require_fraction,
 )
 from entangle.networks.inputs import Inputs
 from entangle.networks.solvers import planned, require_solver, solved
 from entangle.networks.two_site import Split
-from entangle.supervised import stratified_split
+from entangle.supervised import (
+    available_device,
+    class_codes,
+    require_share,
+    stratified_split,
+    weighted_rows,
+)
 from entangle.training import Plan
 
 __all__ = ["TensorNetworkClassifier"]
@@ -231,17 +228,20 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         PartitionError
             If ``shape`` does not hold the features.
         """
-        samples, labels, weights = self._validated(X, y, sample_weight)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"y needs at least two classes, got 1 class ({self.classes_[0]!r}); a classifier "
-                "has nothing to tell apart there"
-            )
+        require_share("validation_fraction", self.validation_fraction)
+        require_share("label_smoothing", self.label_smoothing, zero=True)
+        require_solver(
+            self.solver, self.network, self.shared, self.learning_rate, self.weight_decay
+        )
+        dtype = checked_dtype(self.dtype)
+        samples, labels, weights = weighted_rows(
+            self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
+        )
+        self.classes_, codes = class_codes(labels)
         weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
         seeds = check_random_state(self.random_state)
         seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
-        device, dtype = checked_device(self.device), checked_dtype(self.dtype)
+        device = available_device(self.device)
         self._inputs = Inputs.fitted(samples, self.embedding, self.scale)
         data = (
             torch.from_numpy(self._inputs.values(samples)).to(device, dtype),
@@ -252,27 +252,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         parts = stratified_split(codes, fraction, np.random.default_rng(seed))
         self._train(data, *parts, torch.Generator().manual_seed(seed))
         return self
-
-    def _validated(
-        self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[NDArray[np.floating], NDArray[Any], NDArray[np.float64]]:
-        """Rows that have a weight, with their labels and weights."""
-        require_fraction("validation_fraction", self.validation_fraction, zero=False)
-        require_fraction("label_smoothing", self.label_smoothing, zero=True)
-        require_solver(
-            self.solver, self.network, self.shared, self.learning_rate, self.weight_decay
-        )
-        checked_dtype(self.dtype)
-        checked: Any = validate_data(
-            self, X, y, **CHECKS, ensure_min_samples=2, ensure_min_features=2
-        )
-        samples, labels = checked[0], column_or_1d(checked[1], warn=True)
-        check_classification_targets(labels)
-        weights: Any = _check_sample_weight(
-            sample_weight, samples, dtype=np.float64, ensure_non_negative=True
-        )
-        kept = weights > 0
-        return samples[kept], labels[kept], weights[kept]
 
     def _plan(self, n_samples: int) -> Plan:
         return planned(

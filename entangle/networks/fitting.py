@@ -31,10 +31,8 @@ __all__ = [
     "Network",
     "bounded_logits",
     "build_network",
-    "checked_device",
     "checked_dtype",
     "first_noise",
-    "require_fraction",
 ]
 
 Network = MatrixProductState | TreeTensorNetwork
@@ -112,23 +110,6 @@ def first_noise(n_features: int) -> float:
     return min(0.6, max(0.01, 10 / n_features**2))
 
 
-def checked_device(device: torch.device | str | None) -> torch.device:
-    """Device to train on; the CPU by default.
-
-    Raises
-    ------
-    InputError
-        If it is not available here.
-    """
-    try:
-        return torch.empty(0, device="cpu" if device is None else device).device
-    except (RuntimeError, AssertionError) as reason:
-        raise InputError(
-            f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
-            "cuda where torch finds a GPU"
-        ) from reason
-
-
 def checked_dtype(name: str) -> torch.dtype:
     """Precision to train in, by name.
 
@@ -140,15 +121,3 @@ def checked_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"dtype is 'float32' or 'float64', got {name!r}")
     return DTYPES[name]
-
-
-def require_fraction(name: str, value: float, zero: bool) -> None:
-    """Refuse an option that is no number below 1, and at least, or above, 0.
-
-    Raises
-    ------
-    InputError
-        If it is not.
-    """
-    if not (0 <= value < 1 and (zero or value > 0)):
-        raise InputError(f"{name} is {'at least' if zero else 'above'} 0 and below 1, got {value}")

@@ -31,17 +31,11 @@ from entangle.embedding import Embedding
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import InputError
 from entangle.networks.circuit import is_circuit
-from entangle.networks.fitting import (
-    Network,
-    build_network,
-    checked_device,
-    first_noise,
-    require_fraction,
-)
+from entangle.networks.fitting import Network, build_network, first_noise
 from entangle.networks.inputs import Inputs
 from entangle.networks.tree import TreeTensorNetwork
 from entangle.samples import as_sample_array
-from entangle.supervised import stratified_split
+from entangle.supervised import available_device, require_share, stratified_split
 from entangle.training import Plan, train
 
 __all__ = ["Surrogate", "surrogate"]
@@ -136,9 +130,9 @@ def surrogate(
         If the outputs are not finite, do not fit the rows or are all 0; or a layer is no part of
         a circuit.
     """
-    require_fraction("holdout", holdout, zero=False)
+    require_share("holdout", holdout)
     rows = as_sample_array(X, min_samples=10)
-    random, place = np.random.default_rng(random_state), checked_device(device)
+    random, place = np.random.default_rng(random_state), available_device(device)
     seen, unseen = stratified_split(np.zeros(len(rows), dtype=int), holdout, random)
     inputs = Inputs.fitted(rows[seen], embedding, scale)
     values = torch.from_numpy(inputs.values(rows)).to(place)
