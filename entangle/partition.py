@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 from entangle.axes import Shape
 from entangle.errors import PartitionError
 
-__all__ = ["CanonicalTree", "Node", "Partition", "as_shape", "canonical_partitions"]
+__all__ = [
+    "CanonicalTree",
+    "Node",
+    "Partition",
+    "as_shape",
+    "axes_of_samples",
+    "canonical_partitions",
+]
 
 
 class Partition:
@@ -221,6 +228,23 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
     if math.prod(lengths) < 2:
         raise PartitionError(f"a partition needs at least 2 features, shape {shape!r} has 1")
     return lengths
+
+
+def axes_of_samples(shape: Shape | None, n_features: int) -> tuple[int, ...]:
+    """Lengths of the axes of samples; ``None``: they are sequences.
+
+    Raises
+    ------
+    PartitionError
+        If they do not have as many places as there are features.
+    """
+    axes = as_shape(n_features if shape is None else shape)
+    if math.prod(axes) != n_features:
+        raise PartitionError(
+            f"shape {shape!r} has {math.prod(axes)} places, X has {n_features} features; pass the "
+            "axis lengths of one sample, or None for a sequence"
+        )
+    return axes
 
 
 def canonical_partitions(shape: Shape, level: int | None = None) -> list[Partition]:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from entangle.axes import Shape
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError
 from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
-from entangle.partition import as_shape
+from entangle.partition import axes_of_samples
 
 __all__ = [
     "KINDS",
@@ -82,12 +82,7 @@ def build_network(
         raise InputError(f"network is one of {', '.join(KINDS)}, got {kind!r}")
     if not math.isfinite(bond_dim) or bond_dim != int(bond_dim) or bond_dim < 1:
         raise InputError(f"bond_dim is a whole number of at least 1, got {bond_dim!r}")
-    axes = as_shape(n_features if shape is None else shape)
-    if math.prod(axes) != n_features:
-        raise PartitionError(
-            f"shape {shape!r} has {math.prod(axes)} places, X has {n_features} features; pass the "
-            "axis lengths of one sample, or None for a sequence"
-        )
+    axes = axes_of_samples(shape, n_features)
     options = {"generator": generator, "dtype": dtype, "device": device}
     if kind == "tree":
         return TreeTensorNetwork(axes, local_dim, int(bond_dim), n_labels, shared, **options)
