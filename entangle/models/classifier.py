@@ -11,7 +11,6 @@ they are, at a constant rate (S4: along a cosine), and keeps the last of 200 to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,27 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from entangle.axes import Shape
-from entangle.epochs import Epoch
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError
+from entangle.logits_classifier import LogitsClassifier, TrainingRows
 from entangle.models.inputs import Inputs
 from entangle.models.registry import build_model, resolve_recipe
 from entangle.models.seeding import seeded
-from entangle.partition import as_shape
-from entangle.supervised import (
-    available_device,
-    class_codes,
-    require_share,
-    stratified_split,
-    weighted_rows,
-)
+from entangle.partition import axes_of_samples
 from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
@@ -65,7 +53,7 @@ class _Objective:
         return (self.module(values).argmax(dim=1) == codes).double()
 
 
-class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
+class LocalNetworkClassifier(LogitsClassifier):
     """Classifier by a local network, trained by Adam.
 
     Parameters
@@ -138,10 +126,6 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
     """
 
     module_: nn.Module
-    classes_: NDArray[Any]
-    history_: tuple[Epoch, ...]
-    n_iter_: int
-    n_features_in_: int
     n_channels_in_: int
 
     def __init__(
@@ -181,11 +165,6 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
     # -- training --------------------------------------------------------------------------
 
     def fit(self, X: object, y: object, sample_weight: object = None) -> LocalNetworkClassifier:
@@ -210,31 +189,17 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
             If ``shape`` does not hold the features.
         """
         plan = self._plan()
-        require_share("validation_fraction", self.validation_fraction)
-        samples, labels, weights = weighted_rows(
-            self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
-        )
-        self.n_channels_in_ = _channels(samples)
-        self.classes_, codes = class_codes(labels)
-        weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
-        seeds = check_random_state(self.random_state)
-        seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
-        device = available_device(self.device)
-        self._inputs = Inputs.fitted(samples, self._layout(), self.scale)
-        data = (
-            self._inputs.tensor(samples, device),
-            torch.from_numpy(codes).to(device),
-            torch.from_numpy(weights / weights.mean()).to(device, torch.float32),
-        )
-        fraction = self.validation_fraction if self.early_stopping else 0.0
-        training, held = stratified_split(codes, fraction, np.random.default_rng(seed))
+        given = self._training_rows(X, y, sample_weight, torch.float32)
+        self.n_channels_in_ = _channels(given.samples)
+        axes = axes_of_samples(self.shape, self.n_features_in_)
+        self._inputs = Inputs.fitted(given.samples, axes, self.scale)
         module = build_model(
-            self.model, self.n_channels_in_, self._inputs.shape, len(self.classes_), seed=seed,
-            **(self.model_options or {}),
-        ).to(device, torch.float32)  # fmt: skip
+            self.model, self.n_channels_in_, self._inputs.shape, len(self.classes_),
+            seed=given.seed, **(self.model_options or {}),
+        ).to(given.device, torch.float32)  # fmt: skip
         _check_batches(module, plan.batch_size)
-        with seeded(seed, device):
-            self._train(module, device, plan, data, training, held, seed)
+        with seeded(given.seed, given.device):
+            self._train(module, plan, given)
         return self
 
     def _plan(self) -> Plan:
@@ -248,73 +213,32 @@ class LocalNetworkClassifier(ClassifierMixin, BaseEstimator):
         patience = -(-self.max_epochs // 3) if self.patience is None else self.patience
         return replace(plan, patience=patience)
 
-    def _layout(self) -> tuple[int, ...]:
-        """Axis lengths of a sample."""
-        n_features = self.n_features_in_
-        axes = as_shape(n_features if self.shape is None else self.shape)
-        if math.prod(axes) != n_features:
-            raise PartitionError(
-                f"shape {self.shape!r} has {math.prod(axes)} places, X has {n_features} features; "
-                "pass the axis lengths of one sample, or None for a sequence"
-            )
-        return axes
-
-    def _train(
-        self,
-        module: nn.Module,
-        device: torch.device,
-        plan: Plan,
-        data: tuple[Tensor, ...],
-        training: NDArray[np.int64],
-        held: NDArray[np.int64],
-        seed: int,
-    ) -> None:
+    def _train(self, module: nn.Module, plan: Plan, given: TrainingRows) -> None:
+        device = given.device
         mixed = self.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
         objective = _Objective(module, device, mixed)
-        groups = getattr(module, "parameter_groups", tuple)()
+        rows, held = given.parts(self._inputs.tensor(given.samples, device))
         self.history_ = train(
-            module, objective.losses, tuple(tensor[training] for tensor in data), plan,
-            torch.Generator().manual_seed(seed), groups=groups,
-            validation=tuple(tensor[held] for tensor in data) if len(held) else None,
-            scores=objective.hits, progress=self.progress,
+            module, objective.losses, rows, plan, torch.Generator().manual_seed(given.seed),
+            validation=held, scores=objective.hits, progress=self.progress,
+            groups=getattr(module, "parameter_groups", tuple)(),
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
         self.module_ = module
 
     # -- prediction ------------------------------------------------------------------------
 
-    def logits(self, X: Any) -> NDArray[np.float32]:
-        """Logits of every class, shape ``(samples, classes)``."""
-        check_is_fitted(self)
-        checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], allow_nd=True)
-        samples: Any = checked
+    def _block_rows(self) -> int:
+        return 4 * self._plan().batch_size
+
+    def _block_logits(self, samples: NDArray[np.floating]) -> Tensor:
         if _channels(samples) != self.n_channels_in_:
             raise InputError(
                 f"X has {_channels(samples)} numbers a feature, the model was trained on "
                 f"{self.n_channels_in_}; pass the channels of fit"
             )
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
-        size = 4 * self._plan().batch_size
-        with torch.no_grad():
-            found = [
-                self.module_(self._inputs.tensor(samples[begin : begin + size], device))
-                for begin in range(0, len(samples), size)
-            ]
-        return torch.cat(found).float().cpu().numpy()
-
-    def decision_function(self, X: object) -> NDArray[np.float32]:
-        """Logits, shape ``(samples, classes)``; of two classes the second's minus the first's."""
-        logits = self.logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict_proba(self, X: object) -> NDArray[np.float32]:
-        """Probability of every class, shape ``(samples, classes)``: softmax of the logits."""
-        return torch.softmax(torch.from_numpy(self.logits(X)), dim=1).numpy()
-
-    def predict(self, X: object) -> NDArray[Any]:
-        """Most probable label of each sample, shape ``(samples,)``."""
-        best = self.logits(X).argmax(axis=1)
-        return self.classes_[best]
+        return self.module_(self._inputs.tensor(samples, device)).float()
 
 
 def _channels(samples: NDArray[np.floating]) -> int:

@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from entangle.axes import Shape
 from entangle.embedding import Embedding
 from entangle.epochs import Epoch
+from entangle.logits_classifier import LogitsClassifier
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import (
     Network,
@@ -36,25 +33,15 @@ from entangle.networks.fitting import (
 from entangle.networks.inputs import Inputs
 from entangle.networks.solvers import planned, require_solver, solved
 from entangle.networks.two_site import Split
-from entangle.supervised import (
-    available_device,
-    class_codes,
-    require_share,
-    stratified_split,
-    weighted_rows,
-)
+from entangle.supervised import require_share
 from entangle.training import Plan
 
 __all__ = ["TensorNetworkClassifier"]
 
 FIRST_ROWS = 512  # samples that first values are fitted to
-ROWS = 1024  # samples predicted at once
-CHECKS: Any = {"dtype": [np.float64, np.float32], "allow_nd": True}  # features may have channels
-
-Rows = NDArray[np.int64]
 
 
-class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
+class TensorNetworkClassifier(LogitsClassifier):
     """Classifier by a tree tensor network or a matrix product state.
 
     Parameters
@@ -143,10 +130,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
     """
 
     network_: Network
-    classes_: NDArray[Any]
-    history_: tuple[Epoch, ...]
-    n_iter_: int
-    n_features_in_: int
 
     def __init__(
         self,
@@ -197,11 +180,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
     # -- training --------------------------------------------------------------------------
 
     def fit(self, X: object, y: object, sample_weight: object = None) -> TensorNetworkClassifier:
@@ -228,29 +206,15 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         PartitionError
             If ``shape`` does not hold the features.
         """
-        require_share("validation_fraction", self.validation_fraction)
         require_share("label_smoothing", self.label_smoothing, zero=True)
         require_solver(
             self.solver, self.network, self.shared, self.learning_rate, self.weight_decay
         )
         dtype = checked_dtype(self.dtype)
-        samples, labels, weights = weighted_rows(
-            self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
-        )
-        self.classes_, codes = class_codes(labels)
-        weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
-        seeds = check_random_state(self.random_state)
-        seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
-        device = available_device(self.device)
-        self._inputs = Inputs.fitted(samples, self.embedding, self.scale)
-        data = (
-            torch.from_numpy(self._inputs.values(samples)).to(device, dtype),
-            torch.from_numpy(codes).to(device),
-            torch.from_numpy(weights / weights.mean()).to(device, dtype),
-        )
-        fraction = self.validation_fraction if self.early_stopping else 0.0
-        parts = stratified_split(codes, fraction, np.random.default_rng(seed))
-        self._train(data, *parts, torch.Generator().manual_seed(seed))
+        given = self._training_rows(X, y, sample_weight, dtype)
+        self._inputs = Inputs.fitted(given.samples, self.embedding, self.scale)
+        values = torch.from_numpy(self._inputs.values(given.samples)).to(given.device, dtype)
+        self._train(*given.parts(values), torch.Generator().manual_seed(given.seed))
         return self
 
     def _plan(self, n_samples: int) -> Plan:
@@ -261,10 +225,8 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
 
     def _train(
-        self, data: tuple[Tensor, ...], training: Rows, validation: Rows, source: torch.Generator
+        self, rows: tuple[Tensor, ...], held: tuple[Tensor, ...] | None, source: torch.Generator
     ) -> None:
-        rows = tuple(tensor[training] for tensor in data)
-        held = tuple(tensor[validation] for tensor in data) if len(validation) else None
         first = rows[0][:FIRST_ROWS]
         vectors, device = self._inputs.vectors(first), first.device
         network = build_network(
@@ -278,7 +240,7 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
             network, self._inputs, self.noise, shrinkage, self.label_smoothing, noises
         )
         found, self.history_ = solved(
-            self.solver, objective, rows, held, self._plan(len(training)),
+            self.solver, objective, rows, held, self._plan(len(rows[0])),
             Split(int(self.bond_dim), self.truncation), source, self._on_epoch, self.progress,
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
@@ -289,29 +251,6 @@ class TensorNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     # -- prediction ------------------------------------------------------------------------
 
-    def logits(self, X: Any) -> NDArray[np.float64]:
-        """Logits of every class, shape ``(samples, classes)``."""
-        check_is_fitted(self)
-        samples: Any = validate_data(self, X, reset=False, **CHECKS)
-        values = self._inputs.values(samples)
-        device = self.network_.log_factor.device
-        found = []
-        with torch.no_grad():
-            for begin in range(0, len(values), ROWS):
-                rows = torch.from_numpy(values[begin : begin + ROWS]).to(device)
-                found.append(bounded_logits(*self.network_(self._inputs.vectors(rows))))
-        return torch.cat(found).cpu().numpy()
-
-    def decision_function(self, X: object) -> NDArray[np.float64]:
-        """Logits, shape ``(samples, classes)``; of two classes the second's minus the first's."""
-        logits = self.logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict_proba(self, X: object) -> NDArray[np.float64]:
-        """Probability of every class, shape ``(samples, classes)``: softmax of the logits."""
-        return torch.softmax(torch.from_numpy(self.logits(X)), dim=1).numpy()
-
-    def predict(self, X: object) -> NDArray[Any]:
-        """Most probable label of each sample, shape ``(samples,)``."""
-        best = self.logits(X).argmax(axis=1)
-        return self.classes_[best]
+    def _block_logits(self, samples: NDArray[np.floating]) -> Tensor:
+        values = torch.from_numpy(self._inputs.values(samples)).to(self.network_.log_factor.device)
+        return bounded_logits(*self.network_(self._inputs.vectors(values)))

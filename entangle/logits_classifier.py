@@ -1,0 +1,165 @@
+"""What classifiers by logits share: the rows that they are trained on, labels from logits.
+
+Everything but the model is settled here, so that two of them see the same samples in training and
+in validation for one seed, whatever they are made of.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from entangle.epochs import Epoch
+from entangle.supervised import (
+    available_device,
+    class_codes,
+    require_share,
+    stratified_split,
+    weighted_rows,
+)
+
+__all__ = ["LogitsClassifier", "TrainingRows"]
+
+ROWS = 1024  # samples predicted at once
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """Samples with labels, split for training and validation.
+
+    Attributes
+    ----------
+    samples
+        Shape ``(samples, features)`` or ``(samples, features, channels)``.
+    codes, weights
+        Number of each sample's class, and weights of mean 1, shape ``(samples,)``, on the device.
+    training, validation
+        Rows of the samples; none validate without early stopping.
+    seed
+        Of all that is random.
+    """
+
+    samples: NDArray[np.floating]
+    codes: Tensor
+    weights: Tensor
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where to train."""
+        return self.codes.device
+
+    def parts(self, values: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+        """Values, codes and weights to train on, and those to validate with, if there are any.
+
+        Parameters
+        ----------
+        values
+            What a model reads of the samples, shape ``(samples, ...)``, on the device.
+        """
+        data = values, self.codes, self.weights
+        rows = tuple(tensor[self.training] for tensor in data)
+        held = tuple(tensor[self.validation] for tensor in data) if len(self.validation) else None
+        return rows, held
+
+
+class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
+    """Classifier whose model gives logits; a subclass stores these options and trains."""
+
+    class_weight: str | dict[Any, float] | None
+    device: torch.device | str | None
+    early_stopping: bool
+    random_state: int | np.random.RandomState | None
+    validation_fraction: float
+
+    classes_: NDArray[Any]
+    history_: tuple[Epoch, ...]
+    n_iter_: int
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # -- training --------------------------------------------------------------------------
+
+    def _training_rows(
+        self, X: object, y: object, sample_weight: object, dtype: torch.dtype
+    ) -> TrainingRows:
+        """Check what ``fit`` is given, learn the classes, and split the rows.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As ``fit`` takes them.
+        dtype
+            Of the weights.
+        """
+        require_share("validation_fraction", self.validation_fraction)
+        samples, labels, weights = weighted_rows(
+            self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
+        )
+        self.classes_, codes = class_codes(labels)
+        weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
+        seeds = check_random_state(self.random_state)
+        seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
+        device = available_device(self.device)
+        fraction = self.validation_fraction if self.early_stopping else 0.0
+        return TrainingRows(
+            samples,
+            torch.from_numpy(codes).to(device),
+            torch.from_numpy(weights / weights.mean()).to(device, dtype),
+            *stratified_split(codes, fraction, np.random.default_rng(seed)),
+            seed,
+        )
+
+    # -- prediction ------------------------------------------------------------------------
+
+    @abstractmethod
+    def _block_logits(self, samples: NDArray[np.floating]) -> Tensor:
+        """Logits of some samples, shape ``(samples, classes)``; no gradient is asked for."""
+
+    def _block_rows(self) -> int:
+        """Count the samples that are predicted at once."""
+        return ROWS
+
+    def logits(self, X: Any) -> NDArray[np.floating]:
+        """Logits of every class, shape ``(samples, classes)``."""
+        check_is_fitted(self)
+        samples: Any = validate_data(
+            self, X, reset=False, dtype=[np.float64, np.float32], allow_nd=True
+        )
+        size = self._block_rows()
+        with torch.no_grad():
+            found = [
+                self._block_logits(samples[begin : begin + size])
+                for begin in range(0, len(samples), size)
+            ]
+        return torch.cat(found).cpu().numpy()
+
+    def decision_function(self, X: object) -> NDArray[np.floating]:
+        """Logits, shape ``(samples, classes)``; of two classes the second's minus the first's."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: object) -> NDArray[np.floating]:
+        """Probability of every class, shape ``(samples, classes)``: softmax of the logits."""
+        return torch.softmax(torch.from_numpy(self.logits(X)), dim=1).numpy()
+
+    def predict(self, X: object) -> NDArray[Any]:
+        """Most probable label of each sample, shape ``(samples,)``."""
+        best = self.logits(X).argmax(axis=1)
+        return self.classes_[best]
