@@ -451,6 +451,18 @@ def test_values_are_of_order_one_on_samples_like_those_of_the_start(options):
     assert 1e-3 < spread < 1e2
 
 
+@pytest.mark.parametrize(("n_features", "noise"), [(3, 0.6), (20, 0.025), (64, 0.01)])
+@pytest.mark.parametrize("name", ["n_features", "shape"])
+def test_first_values_have_more_noise_for_few_features(name, n_features, noise):
+    def first(**given):
+        generator = torch.Generator().manual_seed(0)
+        network = build({name: n_features}, bond_dim=3).initialize(generator=generator, **given)
+        return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+    assert torch.equal(first(), first(noise=noise))
+    assert not torch.equal(first(), first(noise=0.9 * noise))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "seeds"), [({"n_features": 64}, 3), ({"shape": 64}, 3), ({"shape": (8, 8)}, 1)]

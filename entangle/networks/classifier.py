@@ -28,7 +28,6 @@ from entangle.networks.fitting import (
     bounded_logits,
     build_network,
     checked_dtype,
-    first_noise,
 )
 from entangle.networks.inputs import Inputs
 from entangle.networks.solvers import planned, require_solver, solved
@@ -233,7 +232,7 @@ class TensorNetworkClassifier(LogitsClassifier):
             self.network, vectors.shape[1], self.shape, vectors.shape[2], self.bond_dim,
             len(self.classes_), self.shared, source, rows[0].dtype, device,
         )  # fmt: skip
-        network.initialize(vectors, first_noise(vectors.shape[1]), source)
+        network.initialize(vectors, generator=source)
         noises = torch.Generator(device).manual_seed(source.initial_seed() + 1)
         shrinkage = self._inputs.shrinkage(first, self.noise, noises)
         objective = CrossEntropy(

@@ -32,7 +32,6 @@ __all__ = [
     "bounded_logits",
     "build_network",
     "checked_dtype",
-    "first_noise",
 ]
 
 Network = MatrixProductState | TreeTensorNetwork
@@ -94,15 +93,6 @@ def build_network(
     return MatrixProductState(
         n_features, local_dim, int(bond_dim), n_labels, uniform=shared, **options
     )
-
-
-def first_noise(n_features: int) -> float:
-    """Noise of the first values: 0.01, and more for few features.
-
-    A product of k features is first heard through k noisy tensors. Many features have many such
-    products, and more noise would drown them; few do not leave the saddle soon without it.
-    """
-    return min(0.6, max(0.01, 10 / n_features**2))
 
 
 def checked_dtype(name: str) -> torch.dtype:

@@ -31,7 +31,7 @@ from entangle.embedding import Embedding
 from entangle.entropy import EntanglementProfile, entanglement_profile
 from entangle.errors import InputError
 from entangle.networks.circuit import is_circuit
-from entangle.networks.fitting import Network, build_network, first_noise
+from entangle.networks.fitting import Network, build_network
 from entangle.networks.inputs import Inputs
 from entangle.networks.tree import TreeTensorNetwork
 from entangle.samples import as_sample_array
@@ -154,7 +154,7 @@ def surrogate(
                 network, rows.shape[1], shape, vectors.shape[2], bond, outputs.shape[1], False,
                 source, torch.float64, place,
             )  # fmt: skip
-            fitted.initialize(vectors, first_noise(rows.shape[1]), source)
+            fitted.initialize(vectors, generator=source)
             _fit(fitted, inputs, data, seen, plan or Plan(max_epochs=60), source, progress)
             fitted.log_factor += math.log(size)
             found.append(fitted)

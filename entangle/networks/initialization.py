@@ -20,9 +20,25 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["constant_vectors", "fill_chain", "fill_leaf", "fill_node", "uninformed_vectors"]
+__all__ = [
+    "constant_vectors",
+    "fill_chain",
+    "fill_leaf",
+    "fill_node",
+    "first_noise",
+    "uninformed_vectors",
+]
 
 RIDGE = 1e-3  # of the least squares problem, relative
+
+
+def first_noise(n_features: int) -> float:
+    """Noise of the first values: 0.01, and more for few features.
+
+    A product of k features is first heard through k noisy tensors. Many features have many such
+    products, and more noise would drown them; few do not leave the saddle soon without it.
+    """
+    return min(0.6, max(0.01, 10 / n_features**2))
 
 
 def uninformed_vectors(n_features: int, local_dim: int) -> Tensor:

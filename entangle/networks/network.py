@@ -24,7 +24,7 @@ from entangle.networks.compiled import Schedule, can_compile, compiled_product
 from entangle.networks.contraction import divided
 from entangle.networks.conversion import network_to_quimb
 from entangle.networks.drawing import draw_tree
-from entangle.networks.initialization import constant_vectors, uninformed_vectors
+from entangle.networks.initialization import constant_vectors, first_noise, uninformed_vectors
 from entangle.networks.storage import read_network, write_network
 from entangle.networks.tensor_tree import TensorTree, times_exp
 from entangle.truncated_tensor import TruncatedTensor
@@ -115,7 +115,7 @@ class TensorNetwork(torch.nn.Module, ABC):
     def initialize(
         self,
         vectors: Tensor | None = None,
-        noise: float = 0.01,
+        noise: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Set first values that train at once, see :mod:`entangle.networks.initialization`.
@@ -127,13 +127,15 @@ class TensorNetwork(torch.nn.Module, ABC):
             values are then of order one on samples like these. Needed beyond some 100 features.
         noise
             Standard deviation of what is added to the identities of a chain; in a tree the size of
-            the products of two blocks' values, relative to the values themselves.
+            the products of two blocks' values, relative to the values themselves. Default: 0.01
+            from 32 features on, and more for fewer.
         """
         if vectors is None:
             constants = uninformed_vectors(self.n_features, self.local_dim)
         else:
             constants = constant_vectors(self._checked(vectors), self._is_shared).cpu()
-        self._fill(constants, noise, generator)
+        size = first_noise(self.n_features) if noise is None else noise
+        self._fill(constants, size, generator)
         self.log_factor.zero_()
         self.certified_error = None
         return self
