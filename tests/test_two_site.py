@@ -16,8 +16,9 @@ from entangle.networks.chain_layout import unstacked
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.environments import Environments, elements_per_sample
 from entangle.networks.inputs import Inputs
+from entangle.networks.merging import Chain, Split, split_matrix
 from entangle.networks.quasi_newton import descended
-from entangle.networks.two_site import Chain, Split, split_matrix, sweep_train, swept
+from entangle.networks.two_site import sweep_train, swept
 from entangle.training import Plan
 
 ANY = Split(bond_dim=1000, truncation=0.0)

@@ -30,8 +30,8 @@ from entangle.networks.fitting import (
     checked_dtype,
 )
 from entangle.networks.inputs import Inputs
+from entangle.networks.merging import Split
 from entangle.networks.solvers import planned, require_solver, solved
-from entangle.networks.two_site import Split
 from entangle.supervised import require_share
 from entangle.training import Plan
 

@@ -9,7 +9,8 @@ from entangle.epochs import Callback, Epoch
 from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import Network
-from entangle.networks.two_site import Split, sweep_train
+from entangle.networks.merging import Split
+from entangle.networks.two_site import sweep_train
 from entangle.training import Plan, train
 
 __all__ = ["SOLVERS", "planned", "require_solver", "solved"]
