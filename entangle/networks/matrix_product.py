@@ -8,7 +8,7 @@ arXiv:1710.09431 (recurrent circuits).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -16,32 +16,27 @@ from torch import Tensor
 
 from entangle.data_tensor import DataTensor
 from entangle.hierarchy import chain_svd
-from entangle.networks.canonical import chain_spectra
-from entangle.networks.chain_cuts import RunCut, bond_of_cut
 from entangle.networks.chain_layout import (
     chain_schedule,
     chain_shapes,
-    chain_tree,
     require_chain,
     segments_of,
     unstacked,
 )
 from entangle.networks.chain_product import chain_ends
+from entangle.networks.chain_state import ChainState
 from entangle.networks.compiled import Schedule
 from entangle.networks.contraction import divided
 from entangle.networks.conversion import chain_from_quimb
 from entangle.networks.initialization import fill_chain
-from entangle.networks.run_spectra import CanonicalChain, canonical_run_values, cut_values
-from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree, contracted
-from entangle.partition import CanonicalTree, Node, Partition
 
 __all__ = ["MatrixProductState"]
 
 CORE = 0.1  # standard deviation of the first label tensor
 
 
-class MatrixProductState(NetworkState):
+class MatrixProductState(ChainState):
     """Matrix product state with open ends.
 
     Parameters
@@ -274,10 +269,6 @@ class MatrixProductState(NetworkState):
         network = cls.from_site_tensors(sites, site)
         return network._certified(found)
 
-    def tensor_tree(self) -> TensorTree:
-        """Return the tensors in float64, detached, numbered as in :meth:`site_tensors`."""
-        return chain_tree(self.site_tensors(), self._label_place, float(self.log_factor))
-
     @classmethod
     def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
         """Build a network from a chain numbered as in :meth:`site_tensors`."""
@@ -286,6 +277,10 @@ class MatrixProductState(NetworkState):
         network = cls.from_site_tensors(tensors, arrangement["label_site"] if labelled else None)
         network.log_factor.fill_(tree.log_scale)
         return network
+
+    @property
+    def _label_place(self) -> int | None:
+        return None if self.core is None else self.label_site
 
     def arrangement(self) -> dict[str, Any]:
         """Return shapes, labels and sharing, ready for JSON."""
@@ -302,40 +297,6 @@ class MatrixProductState(NetworkState):
         shapes = [tuple(shape) for shape in arrangement["site_shapes"]]
         rest = [arrangement[name] for name in ("n_labels", "label_site", "uniform")]
         return cls._blank(shapes, *rest, dtype, None)
-
-    def _spectra(self) -> dict[tuple[int, int], Tensor]:
-        tensors = [tensor.double() for tensor in self.site_tensors()]
-        return {(n, n + 1): values for n, values in enumerate(chain_spectra(tensors))}
-
-    @property
-    def _label_place(self) -> int | None:
-        """Place of the label tensor in :meth:`site_tensors`, if there is one."""
-        return None if self.core is None else self.label_site
-
-    def edge_of(self, partition: Partition) -> tuple[int, int]:
-        """Find the bond of a cut: its nodes without and with the label axis."""
-        return bond_of_cut(partition, self.n_features, self._label_place)
-
-    def _cut_values(self, partition: Partition) -> tuple[Tensor, float]:
-        cut = RunCut.of(partition, self.n_features, self._label_place)
-        if len(cut.changes) == 1:
-            return super()._cut_values(partition)
-        chain = CanonicalChain.of(self.tensor_tree())
-        return cut_values(chain, cut), chain.log_norm
-
-    def _canonical_values(
-        self, tree: CanonicalTree, nodes: Sequence[Node], max_memory: float | None
-    ) -> Iterator[tuple[Node, Tensor]]:
-        site, spectra, inner = self._label_place, self._spectra(), {}
-        for node in nodes:
-            cut = RunCut.of(tree.partition(node), self.n_features, site)
-            if len(cut.changes) == 1:
-                yield node, spectra[cut.changes[0] - 1, cut.changes[0]]
-            else:
-                inner[node] = cut
-        if inner:
-            chain = CanonicalChain.of(self.tensor_tree())
-            yield from canonical_run_values(chain, tree, inner, site, max_memory)
 
     @classmethod
     def from_quimb(cls, network: Any) -> Self:
