@@ -13,28 +13,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from entangle.axes import Shape
 from entangle.data_tensor import DataTensor
-from entangle.errors import InputError, PartitionError
+from entangle.errors import InputError
 from entangle.hierarchy import hierarchical_svd
 from entangle.networks.circuit import circuit_tensors
 from entangle.networks.compiled import Schedule
-from entangle.networks.contraction import divided, node_product
 from entangle.networks.conversion import tree_from_quimb
 from entangle.networks.initialization import fill_leaf, fill_node
 from entangle.networks.state import NetworkState
 from entangle.networks.tensor_tree import TensorTree
+from entangle.networks.tree_cuts import TreeCuts
 from entangle.networks.tree_layout import (
     bond_shapes,
-    edges_of,
+    canonical_tensor_tree,
     groups_of,
     require_fit,
     tree_schedule,
 )
+from entangle.networks.tree_product import tree_product
 from entangle.partition import CanonicalTree, Partition
 
 __all__ = ["TreeTensorNetwork"]
@@ -109,12 +109,9 @@ class TreeTensorNetwork(NetworkState):
         self.tree, self.shared = tree, shared
         self.node_shapes = tuple(tuple(shape) for shape in shapes)
         self.groups = groups_of(tree, shapes)
-        self._places, self._edges = np.argsort(tree.order), edges_of(tree)
-        self.n_features, self.n_labels, self.local_dim = (
-            tree.n_features,
-            shapes[0][0],
-            shapes[-1][1],
-        )
+        self._cuts = TreeCuts(tree)
+        self.n_features, self.n_labels = tree.n_features, shapes[0][0]
+        self.local_dim = shapes[-1][1]
         self.tensors = torch.nn.ParameterList(
             torch.empty(1 if shared else len(g.nodes), *g.shape, dtype=dtype, device=device)
             for g in self.groups
@@ -149,25 +146,8 @@ class TreeTensorNetwork(NetworkState):
         return tree_schedule(self.tree, self.groups, self.shared)
 
     def _product(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = vectors.new_zeros(len(vectors))
-        below: dict[int, Tensor] = {}
-        for level in range(self.tree.depth, -1, -1):
-            found: dict[int, list[Tensor]] = {}
-            for number, group in enumerate(self.groups):
-                if group.level == level:
-                    x, logs = divided(self._group_product(number, vectors, below), 1)
-                    found.setdefault(group.shape[0], []).append(x)
-                    log_scale = log_scale + logs.sum(dim=1)
-            below = {bond: torch.cat(x, 1) if len(x) > 1 else x[0] for bond, x in found.items()}
-        return below[self.n_labels][:, 0], log_scale
-
-    def _group_product(self, number: int, vectors: Tensor, below: dict[int, Tensor]) -> Tensor:
-        group, tensors = self.groups[number], self.tensors[number]
-        if group.features is not None:
-            children = [vectors[:, getattr(self, f"features_{number}")]]
-        else:
-            children = [below[bond][:, places] for bond, places in group.sources]
-        return node_product(children, tensors[0] if self.shared else tensors, self.shared)
+        places = [getattr(self, f"features_{number}") for number in range(len(self.groups))]
+        return tree_product(self.groups, places, list(self.tensors), vectors, self.shared)
 
     # -- as a state ------------------------------------------------------------------------
 
@@ -282,16 +262,7 @@ class TreeTensorNetwork(NetworkState):
 
     def tensor_tree(self) -> TensorTree:
         """Return the tensors in float64, detached, numbered as in :meth:`node_tensors`."""
-        walk = list(self.tree.root.walk())
-        number = {node: place for place, node in enumerate(walk)}
-        parents = {child: number[node] for node in walk for child in node.children}
-        axes = []
-        for node in walk:
-            above = parents.get(node, ~self.n_features)
-            below = [number[child] for child in node.children]
-            axes.append((above, *(below or [~int(self.tree.order[node.start])])))
-        tensors = tuple(tensor.double() for tensor in self.node_tensors())
-        return TensorTree(tensors, tuple(axes), self.n_features, float(self.log_factor))
+        return canonical_tensor_tree(self.tree, self.node_tensors(), float(self.log_factor))
 
     @classmethod
     def from_tensor_tree(cls, tree: TensorTree, arrangement: dict[str, Any]) -> Self:
@@ -314,17 +285,7 @@ class TreeTensorNetwork(NetworkState):
 
     def edge_of(self, partition: Partition) -> tuple[int, int]:
         """Find the bond of a cut: the node below it and the one above."""
-        if partition.n_features == self.n_features:
-            sides = sorted((partition.block, partition.complement), key=lambda b: (b.size, b[0]))
-            for block in sides[: 1 if self.n_labels > 1 else 2]:
-                places = self._places[block]
-                run = (int(places.min()), int(places.max()) + 1)
-                if run in self._edges and run[1] - run[0] == block.size:
-                    return self._edges[run]
-        raise PartitionError(
-            f"{partition!r} is no cut of a tree of shape {self.tree.shape}; it can be read "
-            f"at canonical_partitions({self.tree.shape}) only"
-        )
+        return self._cuts.edge_of(partition, self.n_labels > 1)
 
     @classmethod
     def from_quimb(cls, network: Any, shape: Shape) -> Self:

@@ -16,9 +16,17 @@ from torch import Tensor
 
 from entangle.errors import InputError
 from entangle.networks.compiled import Schedule
+from entangle.networks.tensor_tree import TensorTree
 from entangle.partition import CanonicalTree, Node
 
-__all__ = ["Group", "bond_shapes", "edges_of", "groups_of", "require_fit", "tree_schedule"]
+__all__ = [
+    "Group",
+    "bond_shapes",
+    "canonical_tensor_tree",
+    "groups_of",
+    "require_fit",
+    "tree_schedule",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +81,20 @@ def bond_shapes(
     ]
 
 
-def edges_of(tree: CanonicalTree) -> dict[tuple[int, int], tuple[int, int]]:
-    """Numbers of a node and its parent in a walk from the root, by the run of the node."""
+def canonical_tensor_tree(
+    tree: CanonicalTree, tensors: Sequence[Tensor], log_scale: float
+) -> TensorTree:
+    """Turn node tensors, in the order of a walk from the root, into tensors on a tree, float64."""
     walk = list(tree.root.walk())
     number = {node: place for place, node in enumerate(walk)}
-    return {
-        (child.start, child.stop): (number[child], number[node])
-        for node in walk
-        for child in node.children
-    }
+    parents = {child: number[node] for node in walk for child in node.children}
+    axes = []
+    for node in walk:
+        above = parents.get(node, ~tree.n_features)
+        below = [number[child] for child in node.children]
+        axes.append((above, *(below or [~int(tree.order[node.start])])))
+    doubles = tuple(tensor.double() for tensor in tensors)
+    return TensorTree(doubles, tuple(axes), tree.n_features, log_scale)
 
 
 def groups_of(tree: CanonicalTree, shapes: Sequence[tuple[int, ...]]) -> list[Group]:
