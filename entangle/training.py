@@ -148,10 +148,8 @@ def train(
         Function from a batch to a score a sample; only recorded.
     groups
         Parameters with a rate or a decay of their own; the others follow the plan.
-    on_epoch
-        Called after every epoch.
-    progress
-        Show a progress bar on a terminal.
+    on_epoch, progress
+        As for :func:`~entangle.epochs.run_epochs`.
 
     Returns
     -------
