@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from entangle.errors import InputError
+from entangle.models.positions import require_sequence
 
 __all__ = ["LocalAttention", "LocalTransformer", "window_attention"]
 
@@ -151,11 +152,7 @@ class LocalTransformer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(shape) != 1:
-            raise InputError(
-                f"local attention reads a sequence, got shape {shape}; leave shape out, or pass "
-                "model='cnn'"
-            )
+        require_sequence("local attention", shape)
         if head_dim % 2 or head_dim < 2:
             raise InputError(f"head_dim is an even number of at least 2, got {head_dim}")
         self.encoder = nn.Linear(n_channels, width)

@@ -25,11 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from entangle.errors import InputError
+from entangle.models.positions import KINDS, largest, require_axes
 
 __all__ = ["CNN", "ResidualLayer"]
-
-_KINDS = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}
-_POOLS = {3: nn.functional.max_pool1d, 4: nn.functional.max_pool2d}  # by axes of a batch
 
 
 class ResidualLayer(nn.Module):
@@ -49,7 +47,7 @@ class ResidualLayer(nn.Module):
 
     def __init__(self, width: int, n_axes: int, kernel_size: int = 3, pool: int = 3) -> None:
         super().__init__()
-        convolution, norm = _KINDS[n_axes]
+        convolution, norm = KINDS[n_axes]
         self.convolution = convolution(width, width, kernel_size, padding=kernel_size // 2)
         self.norm = norm(width)
         self.pool = pool
@@ -57,7 +55,7 @@ class ResidualLayer(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Map ``(batch, width, *lengths)`` to as many channels on a third of the lengths."""
         values = values + torch.relu(self.norm(self.convolution(values)))
-        return _POOLS[values.ndim](values, self.pool, ceil_mode=True)
+        return largest(values, self.pool)
 
 
 class CNN(nn.Module):
@@ -92,14 +90,10 @@ class CNN(nn.Module):
         pool: int = 3,
     ) -> None:
         super().__init__()
-        if len(shape) not in _KINDS:
-            raise InputError(
-                f"a convolutional network takes a sequence or a grid of two axes, got shape "
-                f"{shape}; join axes, or pass model='mlp'"
-            )
+        require_axes(shape)
         if kernel_size % 2 == 0:
             raise InputError(f"kernel_size is an odd number, got {kernel_size}; pass 3 or 5")
-        self.encoder = _KINDS[len(shape)][0](n_channels, width, 1)
+        self.encoder = KINDS[len(shape)][0](n_channels, width, 1)
         self.layers = nn.Sequential(
             *(ResidualLayer(width, len(shape), kernel_size, pool) for _ in range(depth))
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from entangle.errors import InputError
+from entangle.models.positions import filled, require_sequence
 
 __all__ = ["M5"]
 
@@ -55,10 +55,7 @@ class M5(nn.Module):
         stride: int = 4,
     ) -> None:
         super().__init__()
-        if len(shape) != 1:
-            raise InputError(
-                f"M5 reads a sequence, got shape {shape}; leave shape out, or pass model='cnn'"
-            )
+        require_sequence("M5", shape)
         widths = [n_channels, width, width, 2 * width, 4 * width]
         self.kernels, strides = [kernel_size, 3, 3, 3], [stride, 1, 1, 1]
         layers = zip(widths[:-1], widths[1:], self.kernels, strides, strict=True)
@@ -71,11 +68,7 @@ class M5(nn.Module):
         for kernel, convolution, norm in zip(
             self.kernels, self.convolutions, self.norms, strict=True
         ):
-            values = torch.relu(norm(convolution(_at_least(values, kernel))))
+            values = filled(values, [max(kernel, values.shape[2])])
+            values = torch.relu(norm(convolution(values)))
             values = nn.functional.max_pool1d(values, min(_POOL, values.shape[2]))
         return self.decoder(values.mean(dim=2))
-
-
-def _at_least(values: Tensor, length: int) -> Tensor:
-    """Values with zeros behind them up to a length."""
-    return nn.functional.pad(values, (0, max(0, length - values.shape[2])))

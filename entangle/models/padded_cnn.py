@@ -20,12 +20,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from entangle.errors import InputError
+from entangle.models.positions import KINDS, filled, largest, require_axes
 
 __all__ = ["PaddedCNN"]
-
-_KINDS = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}
-_POOLS = {3: nn.functional.max_pool1d, 4: nn.functional.max_pool2d}  # by axes of a batch
 
 
 class PaddedCNN(nn.Module):
@@ -59,12 +56,8 @@ class PaddedCNN(nn.Module):
         stride: int = 3,
     ) -> None:
         super().__init__()
-        if len(shape) not in _KINDS:
-            raise InputError(
-                f"a convolutional network takes a sequence or a grid of two axes, got shape "
-                f"{shape}; join axes, or pass model='mlp'"
-            )
-        convolution, norm = _KINDS[len(shape)]
+        require_axes(shape)
+        convolution, norm = KINDS[len(shape)]
         inputs = [n_channels] + [width] * (depth - 1)
         self.convolutions = nn.ModuleList(convolution(n, width, stride, stride) for n in inputs)
         self.norms = nn.ModuleList(norm(width) for _ in inputs)
@@ -78,15 +71,9 @@ class PaddedCNN(nn.Module):
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
-            found = _filled(torch.relu(convolution(_filled(values, whole))), lengths)
+            found = filled(torch.relu(convolution(filled(values, whole))), lengths)
             values = found + values if number else found
             values = values + norm(values)
-            pooled = _POOLS[values.ndim](values, self.stride, ceil_mode=True)
-            values = values + _filled(pooled, lengths)
+            pooled = largest(values, self.stride)
+            values = values + filled(pooled, lengths)
         return self.decoder(values.flatten(2).mean(dim=2))
-
-
-def _filled(values: Tensor, lengths: list[int] | torch.Size) -> Tensor:
-    """Values with zeros behind them up to some lengths."""
-    missing = [(0, n - m) for n, m in zip(lengths, values.shape[2:], strict=True)]
-    return nn.functional.pad(values, [n for pair in reversed(missing) for n in pair])

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from entangle.errors import InputError
 from entangle.models.convolution import long_convolution
+from entangle.models.positions import require_sequence
 from entangle.training import Group
 
 __all__ = ["S4D", "StateSpace"]
@@ -181,10 +182,7 @@ class S4D(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(shape) != 1:
-            raise InputError(
-                f"S4 reads a sequence, got shape {shape}; leave shape out, or pass model='cnn'"
-            )
+        require_sequence("S4", shape)
         self.encoder = nn.Linear(n_channels, width)
         self.layers = nn.Sequential(
             *(
