@@ -408,13 +408,3 @@ def test_options_that_cannot_be_used_are_refused(options, error, match):
     X, y = blobs(n_features=4)
     with pytest.raises(error, match=match):
         quick(**options).fit(X, y)
-
-
-def test_one_class_or_no_weight_is_refused():
-    X, y = blobs()
-    with pytest.raises(InputError, match="at least two classes, got 1 class"):
-        quick().fit(X, np.zeros(len(X)))
-    with pytest.raises(InputError, match="at least two classes, got 1 class"):
-        quick().fit(X, y, sample_weight=(y == 1).astype(float))
-    with pytest.raises(ValueError, match="at least one non-zero number"):
-        quick().fit(X, y, sample_weight=np.zeros(len(X)))
