@@ -12,8 +12,8 @@ With --peer an MPS of tensorkrowch takes batches of the same size in turns with 
 seconds an epoch, and accuracy after 10 and 60 epochs from first values like ours (its own leave
 chance late or never); the faster of its ways to contract is taken.
 
-With --images all training images of 784 features are trained on for 10 epochs, and the 10,000 others
-tested.
+With --images all training images of 784 features are trained on for 10 epochs, and the 10,000
+others tested.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 A latent state of r values sits at every inner node of the tree over the features; a child's state
 given its parent's has a random signed weight, and a feature is one of r random vectors of length 4.
-All states together, each with the product of its weights, are rows of a data tensor that is a tree
-tensor network of bond r. In its own order it is to be found at width r within 1e-6 and not at r - 1.
-In a random order the lower bound for an error of 1e-4, from the spectra alone, is to be above r, and
-neither the width that is found for this error nor the one that is certified may be below it. Errors
-are relative distances of dense tensors. The script ends with an error if one of these fails.
+All states together, each with the product of its weights, are rows of a data tensor that is a
+tree tensor network of bond r. In its own order it is to be found at width r within 1e-6 and not at
+r - 1. In a random order the lower bound for an error of 1e-4, from the spectra alone, is to be
+above r, and neither the width that is found for this error nor the one that is certified may be
+below it. Errors are relative distances of dense tensors. The script ends with an error if one of
+these fails.
 
     python benchmarks/bench_width.py [--seeds 3]
 """
