@@ -294,7 +294,9 @@ def gram_spectrum(
         found = CutSpectrum.within_subspace(values, total, max_rank, rounding)
         if found.error_bound <= tolerance:
             return found
-        n_columns = _next_sketch(found.weights, found.missing, min(target, found.missing / 2))
+        wider = _next_sketch(found.weights, found.missing, min(target, found.missing / 2))
+        # Columns that add no direction end the search: rounding hides what is left.
+        n_columns = wider if wider > n_columns else sys.maxsize
     return _complete(_dense(G, H), total, max_rank, rounding)
 
 

@@ -72,6 +72,22 @@ def test_a_tail_that_does_not_fall_goes_to_the_dense_route():
     assert_allclose(found.weights[:10], squared / squared.sum(), atol=1e-12)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.05, 0.2])
+def test_sketches_end_where_columns_add_no_direction(monkeypatch, decay):
+    widths = []
+
+    def counted(G, H, n_columns, sketched=spectrum._sketched):
+        assert n_columns not in widths
+        widths.append(n_columns)
+        return sketched(G, H, n_columns)
+
+    monkeypatch.setattr(spectrum, "_sketched", counted)
+    A, B = sides(400, 60, decay)
+    exact, total = exact_weights(A, B)
+    found = gram_spectrum(*both_grams(A, B), total * (1 + 1e-9), 400, 1e-9, 1e-13)
+    assert_allclose(found.weights[: exact.size], exact, atol=1e-8)
+
+
 def test_the_sketch_keeps_less_than_the_tensor_holds():
     A, B = sides(300, 200, 0.01)
     exact, total = exact_weights(A, B)
