@@ -262,7 +262,7 @@ def test_noise_leaves_the_mean_vector_as_it_is_and_shrinks_with_many_features():
     wide = Inputs.fitted(np.eye(256), "trigonometric", "all")
     many = values.repeat(1, 4)
     spread = (wide.noisy_vectors(many, 0.1, 1.0, source) - wide.vectors(many)).std()
-    assert float(spread / few) == pytest.approx(0.5, rel=0.03)
+    assert float(spread / few) == pytest.approx(4**-0.25, rel=0.03)
     bare = Inputs.fitted(np.eye(64), "trigonometric", None)
     assert torch.equal(bare.noisy_vectors(values, 0.1, 1.0, source), bare.vectors(values))
 
