@@ -9,15 +9,22 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from joblib import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
 from entangle.errors import InputError
 
-__all__ = ["map_in_blocks", "map_ordered", "one_blas_thread", "threads"]
+__all__ = [
+    "map_completed",
+    "map_in_blocks",
+    "map_ordered",
+    "one_blas_thread",
+    "threads",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +46,58 @@ def map_ordered(
             future.cancel()
 
 
+def map_completed(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    executor: Executor | None = None,
+    n_jobs: int | None = None,
+) -> Generator[tuple[int, Result], None, None]:
+    """Places and results of ``function`` over ``items``, whichever is done first.
+
+    Where results are kept as they come, nothing that is done is lost when a later item fails. Close
+    it where a loop over it may be left early: that cancels what has not begun.
+
+    Parameters
+    ----------
+    function
+        Of a module, of a script or of a notebook.
+    items
+        What it is called with, one by one.
+    executor
+        Runs them.
+    n_jobs
+        Where there is no executor, number of processes; ``None`` is one, the calling one, -1 one
+        per core, -2 one less. They share large arrays, and an error or an interruption ends them at
+        once.
+
+    Raises
+    ------
+    InputError
+        If there are no such processes.
+    """
+    if executor is not None:
+        places = {executor.submit(function, item): place for place, item in enumerate(items)}
+        try:
+            for future in as_completed(places):
+                yield places[future], future.result()
+        finally:
+            for future in places:
+                future.cancel()
+        return
+    number = _number(n_jobs, "processes")
+    if number == 1:
+        yield from enumerate(map(function, items))
+        return
+    tasks = (delayed(_placed)(function, place, item) for place, item in enumerate(items))
+    size: Any = 1  # joblib's stubs know "auto" alone
+    processes = Parallel(number, return_as="generator_unordered", batch_size=size)
+    yield from cast("Iterator[tuple[int, Result]]", processes(tasks))
+
+
+def _placed(function: Callable[[Item], Result], place: int, item: Item) -> tuple[int, Result]:
+    return place, function(item)
+
+
 @contextmanager
 def threads(n_jobs: int | None) -> Iterator[Executor | None]:
     """Threads for the length of a block; none where the calling thread does.
@@ -53,15 +112,20 @@ def threads(n_jobs: int | None) -> Iterator[Executor | None]:
     InputError
         If there are no such threads.
     """
-    cores = os.cpu_count() or 1
-    if n_jobs == 0 or (n_jobs is not None and n_jobs < -cores):
-        raise InputError(f"n_jobs is a number of threads, or -1 for all, got {n_jobs}")
-    number = 1 if n_jobs is None else n_jobs if n_jobs > 0 else cores + 1 + n_jobs
+    number = _number(n_jobs, "threads")
     if number == 1:
         yield None
         return
     with ThreadPoolExecutor(number) as executor:
         yield executor
+
+
+def _number(n_jobs: int | None, what: str) -> int:
+    """How many there are to be, at least 1."""
+    cores = os.cpu_count() or 1
+    if n_jobs == 0 or (n_jobs is not None and n_jobs < -cores):
+        raise InputError(f"n_jobs is a number of {what}, or -1 for all, got {n_jobs}")
+    return 1 if n_jobs is None else n_jobs if n_jobs > 0 else cores + 1 + n_jobs
 
 
 class _BlasLimit:

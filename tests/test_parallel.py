@@ -1,4 +1,6 @@
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -6,7 +8,8 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from entangle.affinity import _full
-from entangle.parallel import map_in_blocks, map_ordered, one_blas_thread
+from entangle.errors import InputError
+from entangle.parallel import map_completed, map_in_blocks, map_ordered, one_blas_thread
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
@@ -16,6 +19,70 @@ def test_results_come_in_the_order_of_the_items(threads):
         return
     with ThreadPoolExecutor(threads) as pool:
         assert list(map_ordered(str, range(20), pool)) == [str(n) for n in range(20)]
+
+
+def test_what_is_done_first_comes_first_with_its_place():
+    assert list(map_completed(str, range(3))) == [(0, "0"), (1, "1"), (2, "2")]
+    first = threading.Event()
+
+    def work(n):
+        if n == 0:
+            assert first.wait(5)
+        return n * n
+
+    with ThreadPoolExecutor(2) as pool:
+        found = []
+        for place, result in map_completed(work, range(4), pool):
+            found.append((place, result))
+            if len(found) == 3:
+                first.set()
+    assert sorted(found[:3]) == [(1, 1), (2, 4), (3, 9)]
+    assert found[3] == (0, 0)
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_what_was_done_before_an_error_is_handed_over(threads):
+    failing, found = threading.Event(), []
+
+    def work(n):
+        if n == 2:
+            assert failing.wait(5) or threads is None
+            raise ZeroDivisionError
+        return n
+
+    def take(pool):
+        for place, _ in map_completed(work, range(40), pool):
+            found.append(place)
+            failing.set() if len(found) == 2 else None
+
+    with pytest.raises(ZeroDivisionError), ThreadPoolExecutor(1) as pool:
+        take(pool if threads else None)
+    assert found[:2] == [0, 1]
+
+
+@pytest.mark.parametrize("number", [0, -1000])
+def test_numbers_of_processes_that_are_none(number):
+    with pytest.raises(InputError, match="n_jobs is a number of processes"):
+        list(map_completed(str, [1], n_jobs=number))
+
+
+@pytest.mark.slow
+def test_an_error_ends_processes_at_once_though_much_was_left_to_do():
+    def work(n):
+        time.sleep(0.2 if n < 3 else 60)
+        if n == 2:
+            raise ZeroDivisionError
+        return os.getpid()
+
+    found, begin = [], time.perf_counter()
+    with pytest.raises(ZeroDivisionError):
+        found.extend(pid for _, pid in map_completed(work, range(99), n_jobs=2))
+    assert time.perf_counter() - begin < 30
+    assert found
+    for pid in found:
+        assert os.getpid() != pid
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_an_error_comes_through_and_cancels_what_has_not_begun():
