@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from entangle.affinity import correlation_affinity as correlation_affinity
+    from entangle.comparison import Comparison as Comparison
+    from entangle.comparison import compare_orderings as compare_orderings
     from entangle.convergence import Convergence as Convergence
     from entangle.convergence import entanglement_convergence as entanglement_convergence
     from entangle.data_tensor import DataTensor as DataTensor
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from entangle.width import width_bounds as width_bounds
 
 _HOME = {
+    "Comparison": "comparison",
     "Convergence": "convergence",
     "DataTensor": "data_tensor",
     "EntanglementProfile": "entropy",
@@ -47,6 +50,7 @@ _HOME = {
     "TensorNetworkClassifier": "networks.classifier",
     "TreeTensorNetwork": "networks",
     "canonical_partitions": "partition",
+    "compare_orderings": "comparison",
     "correlation_affinity": "affinity",
     "diagnose": "diagnosis",
     "entanglement_convergence": "convergence",
