@@ -1,4 +1,4 @@
-"""Pictures of profiles, drawn on axes that the caller owns."""
+"""Pictures of profiles and comparisons, drawn on axes that the caller owns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["draw_levels"]
+__all__ = ["draw_accuracies", "draw_accuracy_against", "draw_levels"]
 
 COLOURS = {"as given": "#c44e52", "rearranged": "#1f77b4", "random": "#8c8c8c"}
+MODEL_COLOURS = ("#1f77b4", "#c44e52", "#55a868", "#8172b2", "#dd8452", "#64b5cd")
+MARKERS = "osD^vP"
+NAME_WIDTH = 0.4  # of the range of the places
 
 
 def draw_levels(
@@ -48,4 +51,116 @@ def draw_levels(
     axes.set_ylabel("mean entanglement entropy (nats)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_accuracies(
+    axes: Axes,
+    orderings: Sequence[str],
+    resampled: Mapping[str, ArrayLike],
+    intervals: Mapping[str, ArrayLike],
+) -> None:
+    """Draw test accuracies by ordering: a dot a resample, the mean and its interval.
+
+    Intervals are of the means, so two may overlap where the paired difference is significant.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    orderings
+        Their names.
+    resampled
+        Accuracies from 0 to 1, shape ``(orderings, resamples)``, by model.
+    intervals
+        Low and high ends, shape ``(orderings, 2)``, by model; NaN where there is none.
+    """
+    places = np.arange(len(orderings), dtype=np.float64)
+    step = 0.6 / max(len(resampled), 1)
+    for number, (model, accuracies) in enumerate(resampled.items()):
+        values = 100 * np.asarray(accuracies, dtype=np.float64)
+        x = places + step * (number - (len(resampled) - 1) / 2)
+        colour, marker = _style(number)
+        axes.plot(
+            np.repeat(x - step / 5, values.shape[1]), values.ravel(), ".", color=colour, alpha=0.35
+        )
+        _draw_means(axes, x, values.mean(axis=1), intervals[model], colour, marker, model)
+    axes.set_xticks(places, list(orderings))
+    axes.set_xlim(-0.5, len(orderings) - 0.5)
+    axes.set_xlabel("ordering of the features")
+    _finish_accuracies(axes, len(resampled))
+
+
+def draw_accuracy_against(
+    axes: Axes,
+    orderings: Sequence[str],
+    entanglement: ArrayLike,
+    resampled: Mapping[str, ArrayLike],
+    intervals: Mapping[str, ArrayLike],
+    label: str,
+) -> None:
+    """Draw mean test accuracy against the entanglement of each ordering, named above the axes.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    orderings, resampled, intervals
+        As for :func:`draw_accuracies`.
+    entanglement
+        Of each ordering, shape ``(orderings,)``.
+    label
+        What it is, with its unit.
+    """
+    x = np.asarray(entanglement, dtype=np.float64)
+    for number, (model, accuracies) in enumerate(resampled.items()):
+        means = 100 * np.asarray(accuracies, dtype=np.float64).mean(axis=1)
+        _draw_means(axes, x, means, intervals[model], *_style(number), model)
+    _draw_names(axes, orderings, x)
+    axes.margins(x=0.2)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel(label)
+    _finish_accuracies(axes, len(resampled))
+
+
+def _draw_names(axes: Axes, names: Sequence[str], x: NDArray[np.floating]) -> None:
+    """Write names above the axes, over their places, those of close places in several lines."""
+    near = NAME_WIDTH * max(float(np.ptp(x)), 1e-12)
+    lines: list[float] = []  # where the last name of each line stands
+    for place, name in sorted(zip(x.tolist(), names, strict=True)):
+        free = (line for line, last in enumerate(lines) if place - last >= near)
+        line = next(free, len(lines))
+        lines[line : line + 1] = [place]
+        axes.annotate(
+            name, (place, 1.0), (0, 3 + 12 * line), xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", ha="center", va="bottom",
+        )  # fmt: skip
+
+
+def _style(number: int) -> tuple[str, str]:
+    return MODEL_COLOURS[number % len(MODEL_COLOURS)], MARKERS[number % len(MARKERS)]
+
+
+def _draw_means(
+    axes: Axes,
+    x: NDArray[np.floating],
+    means: NDArray[np.floating],
+    interval: ArrayLike,
+    colour: str,
+    marker: str,
+    label: str,
+) -> None:
+    """Draw means in per cent, with their intervals where there are any, cut at 0 and 100."""
+    ends = np.clip(100 * np.asarray(interval, dtype=np.float64), 0.0, 100.0)
+    reach = np.nan_to_num(np.abs(ends - means[:, None]).T)
+    axes.errorbar(
+        x, means, reach, fmt=marker, color=colour, capsize=3, markersize=5, linestyle="none",
+        label=label,
+    )  # fmt: skip
+
+
+def _finish_accuracies(axes: Axes, n_models: int) -> None:
+    axes.set_ylabel("test accuracy (%)")
+    if n_models > 1:
+        axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

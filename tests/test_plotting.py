@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from entangle.plotting import draw_levels
+from entangle.plotting import draw_accuracies, draw_accuracy_against, draw_levels
 
 
 def test_every_order_is_a_line_and_random_orders_are_a_band():
@@ -23,3 +23,44 @@ def test_random_orders_may_be_left_out():
     draw_levels(axes, [1, 2], {"as given": [0.4, 0.1]})
     assert len(axes.lines) == 1
     assert not axes.collections
+
+
+RESAMPLED = {"cnn": [[0.5, 0.7], [0.8, 0.9]], "s4": [[0.4, 0.6], [0.6, 0.8]]}
+INTERVALS = {"cnn": [(0.4, 0.8), (0.8, 0.9)], "s4": [(np.nan, np.nan)] * 2}
+
+
+def test_accuracies_are_drawn_as_dots_means_and_intervals():
+    axes = Figure().subplots()
+    draw_accuracies(axes, ["random", "natural"], RESAMPLED, INTERVALS)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["random", "natural"]
+    dots = axes.lines[0].get_ydata()
+    assert_allclose(dots, [50, 70, 80, 90])
+    bars = axes.containers[0]
+    assert bars.get_label() == "cnn"
+    assert_allclose(bars.lines[0].get_ydata(), [60, 85])
+    low, high = np.array(bars.lines[2][0].get_segments())[:, :, 1].T
+    assert_allclose([low, high], [[40, 80], [80, 90]])
+    places = [np.asarray(found.lines[0].get_xdata()) for found in axes.containers]
+    assert (places[0] < places[1]).all()
+    assert axes.get_ylabel() == "test accuracy (%)"
+
+
+def test_accuracies_are_drawn_against_entanglement():
+    axes = Figure().subplots()
+    draw_accuracy_against(axes, ["random", "natural"], [0.3, 0.1], RESAMPLED, INTERVALS, "H")
+    for found, means in zip(axes.containers, ([60, 85], [50, 70]), strict=True):
+        assert_allclose(found.lines[0].get_xdata(), [0.3, 0.1])
+        assert_allclose(found.lines[0].get_ydata(), means)
+    named = {text.get_text(): text.xy for text in axes.texts}
+    assert_allclose([*named["random"], *named["natural"]], [0.3, 1, 0.1, 1])
+    assert axes.get_xlabel() == "H"
+
+
+def test_names_of_close_places_go_to_several_lines_and_intervals_end_at_100():
+    axes, names = Figure().subplots(), list("abcd")
+    accuracies, ends = {"m": np.full((4, 2), 0.9)}, {"m": [(-0.2, 1.3)] * 4}
+    draw_accuracy_against(axes, names, [0.0, 1.0, 0.1, 0.5], accuracies, ends, "H")
+    heights = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert heights["a"] == heights["d"] == heights["b"] < heights["c"]
+    low, high = np.array(axes.containers[0].lines[2][0].get_segments())[:, :, 1].T
+    assert_allclose([low, high], [[0] * 4, [100] * 4])
