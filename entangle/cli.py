@@ -19,12 +19,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entangle.commands import (
-    checked_seed,
+    Data,
+    Drop,
+    Force,
+    Impute,
+    Layout,
+    Seed,
+    Target,
     data_words,
     given,
     parsed_groups,
     parsed_levels,
     parsed_shape,
+    prepared_folder,
 )
 from entangle.errors import EntangleError, InputError, OutputExistsError
 
@@ -46,32 +53,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Data = Annotated[
-    str, typer.Argument(help="Name of a data set (see `entangle datasets`), or a file: csv, tsv, "
-    "parquet, npy, npz.", show_default=False)
-]  # fmt: skip
-Target = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column with the labels.", show_default=False)
-]
-Impute = Annotated[
-    str | None,
-    typer.Option(metavar="HOW", help="Fill missing cells: mean, median or most_frequent.",
-                 show_default=False),
-]  # fmt: skip
-Drop = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Column to leave out; repeat.", show_default=False),
-]
-Layout = Annotated[
-    str | None,
-    typer.Option("--shape", help="Layout of the features, as 8x8; a sequence is one number.",
-                 show_default=False),
-]  # fmt: skip
-Seed = Annotated[
-    int, typer.Option(metavar="N", callback=checked_seed, help="Seed of everything random.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 def main() -> None:
@@ -125,7 +106,7 @@ def diagnose(
     """Measure how entangled the data are, and whether another feature order would help."""
     layout, wanted = parsed_shape(shape), parsed_levels(levels)
     if out is not None:
-        _prepare_folder(out, force)
+        prepared_folder(out, REPORT_FILES, force)
     from entangle.diagnosis import diagnose as run
 
     with _workers(device) as executor:
@@ -321,21 +302,6 @@ def _write_report(report: Report, folder: Path, force: bool) -> None:
     )
     for name, content in zip(REPORT_FILES, contents, strict=True):
         write_atomically(folder / name, content, force=force)
-
-
-def _prepare_folder(folder: Path, force: bool) -> None:
-    """Make the folder of a report, or refuse it before any work."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"'{folder}' is a file; name a folder for the report")
-    existing = [name for name in REPORT_FILES if (folder / name).exists()]
-    if existing and not force:
-        raise OutputExistsError(
-            f"'{folder}' holds {', '.join(existing)} already; choose another folder or add --force"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        raise InputError(f"cannot make the folder '{folder}': {reason}") from reason
 
 
 def _prepare_outputs(output: Path, force: bool) -> Path:

@@ -1,10 +1,32 @@
-"""Words of the command line: options read from text, and commands spelled out again."""
+"""What commands share: options, their text read, folders made, commands spelled out again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-__all__ = ["checked_seed", "data_words", "given", "parsed_groups", "parsed_levels", "parsed_shape"]
+from entangle.errors import InputError, OutputExistsError
+
+__all__ = [
+    "Data",
+    "Drop",
+    "Force",
+    "Impute",
+    "Layout",
+    "Seed",
+    "Target",
+    "checked_seed",
+    "data_words",
+    "given",
+    "parsed_groups",
+    "parsed_levels",
+    "parsed_names",
+    "parsed_shape",
+    "prepared_folder",
+]
 
 MOST_LEVELS = 64  # halving so often leaves one feature of any table
 LARGEST_SEED = 2**32 - 2  # numpy takes one more, and some starts count up
@@ -15,6 +37,33 @@ def checked_seed(seed: int) -> int:
     if 0 <= seed <= LARGEST_SEED:
         return seed
     raise typer.BadParameter(f"a seed is a whole number from 0 to {LARGEST_SEED}, got {seed}")
+
+
+Data = Annotated[
+    str, typer.Argument(help="Name of a data set (see `entangle datasets`), or a file: csv, tsv, "
+    "parquet, npy, npz.", show_default=False)
+]  # fmt: skip
+Target = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column with the labels.", show_default=False)
+]
+Impute = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="Fill missing cells: mean, median or most_frequent.",
+                 show_default=False),
+]  # fmt: skip
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Column to leave out; repeat.", show_default=False),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option("--shape", help="Layout of the features, as 8x8; a sequence is one number.",
+                 show_default=False),
+]  # fmt: skip
+Seed = Annotated[
+    int, typer.Option(metavar="N", callback=checked_seed, help="Seed of everything random.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 def data_words(
@@ -73,3 +122,28 @@ def parsed_levels(text: str | None) -> int | list[int] | None:
 def parsed_groups(text: str | None) -> int | str | None:
     """Read a number of features a group, or the name of a kind of groups."""
     return int(text) if text is not None and text.isdecimal() else text
+
+
+def parsed_names(text: str, option: str) -> list[str]:
+    """Names from text such as natural,random."""
+    names = [name.strip() for name in text.split(",")]
+    if all(names):
+        return names
+    raise typer.BadParameter(
+        f"names are written as natural,random, got {text!r}", param_hint=option
+    )
+
+
+def prepared_folder(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Make the folder of a report, or refuse it before any work."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"'{folder}' is a file; name a folder for the report")
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not force:
+        raise OutputExistsError(
+            f"'{folder}' holds {', '.join(existing)} already; choose another folder or add --force"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise InputError(f"cannot make the folder '{folder}': {reason}") from reason
