@@ -33,6 +33,7 @@ from entangle.commands import (
     parsed_shape,
     prepared_folder,
 )
+from entangle.comparison_command import compare
 from entangle.errors import EntangleError, InputError, OutputExistsError
 
 if TYPE_CHECKING:
@@ -209,6 +210,9 @@ def reorder(
     words = shlex.join(["entangle", "diagnose", str(output), *given(again)])
     sys.stdout.write(found.to_text())
     sys.stdout.write(f"written: {output} and {order_file}\nnext: {words}\n")
+
+
+app.command()(compare)
 
 
 @app.command()
