@@ -18,6 +18,7 @@ from entangle.errors import InputError
 from entangle.networks.chain_product import chain_ends
 from entangle.networks.compiled import can_compile
 from entangle.networks.contraction import node_equation, node_path
+from entangle.networks.fitting import bounded_logits
 from entangle.networks.initialization import constant_vectors, uninformed_vectors
 from entangle.partition import CanonicalTree
 
@@ -256,6 +257,24 @@ def test_a_zero_tensor_gives_zero():
     values, log_scale = network(torch.zeros(2, 4, 2))
     assert bool((values == 0).all())
     assert bool(torch.isfinite(log_scale).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{"shape": 6}, {"n_features": 6, "n_labels": 2}], ids=str)
+def test_a_vector_of_zeros_has_the_gradient_of_calls_of_torch(options, dtype):
+    network = build(options, dtype=dtype)
+    vectors = torch.rand(3, 6, 2, generator=torch.Generator().manual_seed(1)).to(dtype)
+    vectors[0, 2] = 0
+
+    for one, other in zip(
+        gradients_of(network, vectors, network),
+        gradients_of(network, vectors, network._product),
+        strict=True,
+    ):
+        assert bool(other.any())
+        assert_allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+    bounded_logits(*network(vectors)).sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in network.parameters())
 
 
 @pytest.mark.parametrize("n_children", [1, 2, 4, 8])

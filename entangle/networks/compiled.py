@@ -158,8 +158,7 @@ class _Contraction(torch.autograd.Function):
 def _run(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     values = tensors.new_empty(schedule.n_rows, vectors.shape[1])
     values[: len(vectors)] = vectors
-    tiny = torch.finfo(tensors.dtype).tiny
-    sizes = tensors.new_full((len(schedule.nodes), vectors.shape[1]), tiny)
+    sizes = tensors.new_empty(len(schedule.nodes), vectors.shape[1])
     contract(
         tensors.detach().numpy(), schedule.nodes, schedule.children, schedule.transposed,
         values.detach().numpy(), sizes.numpy(), *_room(schedule, values, 1),

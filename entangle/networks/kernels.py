@@ -60,7 +60,7 @@ def contract(
     values
         Vectors, shape ``(rows, batch)``: those of features are given, others written.
     sizes
-        Divisors, shape ``(nodes, batch)``; on entry the least allowed.
+        Divisors, written, shape ``(nodes, batch)``; of a vector of zeros 1.
     right, left, longer
         Room for the product of the children that meet the tensor first, of the others, and for
         what the tensor makes of the first; ``batch`` columns.
@@ -249,10 +249,17 @@ def _sum_given(longer: Floats, given: Floats, found: Floats) -> None:
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _divide(vectors: Floats, sizes: Floats) -> None:
-    """Divide each sample's vector by its largest element, which is written to ``sizes``."""
+    """Divide each sample's vector by its largest element, which is written to ``sizes``.
+
+    Zeros are divided by 1: gradients are divided by it, too, and not all of them are 0.
+    """
+    least = np.finfo(sizes.dtype).tiny
+    sizes[:] = 0
     for a in range(vectors.shape[0]):
         for b in range(vectors.shape[1]):
             sizes[b] = max(sizes[b], abs(vectors[a, b]))
+    for b in range(len(sizes)):
+        sizes[b] = max(sizes[b], least) if sizes[b] else 1
     for a in range(vectors.shape[0]):
         for b in range(vectors.shape[1]):
             vectors[a, b] /= sizes[b]
