@@ -2,6 +2,7 @@ import itertools
 import math
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import opt_einsum
@@ -10,11 +11,15 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
 from entangle import MatrixProductState, TreeTensorNetwork
 from entangle.embedding import Trigonometric
 from entangle.errors import InputError
+from entangle.networks import compiled
 from entangle.networks.chain_product import chain_ends
 from entangle.networks.compiled import can_compile
 from entangle.networks.contraction import node_equation, node_path
@@ -169,9 +174,9 @@ def test_compiled_contraction_is_that_in_calls_of_torch(options):
     size = (140, network.n_features, network.local_dim)  # more than are contracted at once
     vectors = torch.randn(size, generator=torch.Generator().manual_seed(1)).double()
     assert can_compile(vectors)
-    compiled = gradients_of(network, vectors, network)
+    found = gradients_of(network, vectors, network)
     plain = gradients_of(network, vectors, network._product)
-    for one, other in zip(compiled, plain, strict=True):
+    for one, other in zip(found, plain, strict=True):
         assert_allclose(one, other, rtol=1e-9, atol=1e-9 * float(other.abs().max()))
     with torch.no_grad():
         values, log_scale = network(vectors)
@@ -208,6 +213,45 @@ def test_derivatives_of_gradients_are_exact(options):
     twice = torch.func.vmap(torch.func.jacrev(gradient))(vectors)
     eager = torch.autograd.functional.hessian(lambda one: contract(one[None])[0], vectors[1])
     assert_allclose(twice[1], eager, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", ROUTES[:1] + ROUTES[9:10], ids=str)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+def test_torch_may_batch_trace_and_move_tangents_through(options):
+    network = build(options, bond_dim=2)
+    size = (2, network.n_features, network.local_dim)
+    first, second = torch.rand(2, *size, generator=torch.Generator().manual_seed(3)).double()
+    jacobian = torch.autograd.functional.jacobian(network.logits, first)
+    at_once = torch.autograd.functional.jacobian(network.logits, first, vectorize=True)
+    assert_allclose(at_once, jacobian, rtol=1e-9, atol=1e-12)
+    with forward_ad.dual_level():
+        found = network.logits(forward_ad.make_dual(first, second))
+        tangent = forward_ad.unpack_dual(found).tangent.detach()
+    expected = torch.einsum("blcnd,cnd->bl", jacobian, second)
+    assert_allclose(tangent, expected, rtol=1e-9, atol=1e-12)
+    with torch.no_grad():
+        traced = make_fx(lambda given: network.logits(given))(first)
+        assert_allclose(traced(second), network.logits(second), rtol=1e-12)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert network.logits(mode.from_tensor(first)).shape == (2, network.n_labels)
+
+
+def test_predicting_holds_the_vectors_of_few_samples(monkeypatch):
+    run, held, most = compiled._run, [], []
+
+    def watched(*given):
+        most.append(sum(array() is not None for array in held))
+        values, sizes = run(*given)
+        array = values.numpy().copy()
+        held.append(weakref.ref(array))  # gone with the last tensor that looks at it
+        return torch.from_numpy(array), sizes
+
+    monkeypatch.setattr(compiled, "_run", watched)
+    network = build({"shape": 4, "n_labels": 2})
+    with torch.no_grad():
+        network(torch.rand(10 * compiled.SAMPLES, 4, 2))
+    assert len(held) == 10
+    assert max(most) <= 1
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])

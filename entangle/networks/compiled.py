@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from entangle.networks.contraction import divided
 from entangle.networks.kernels import contract, contract_back, n_others
@@ -81,13 +84,20 @@ class Schedule:
 
 
 def can_compile(vectors: Tensor) -> bool:
-    """Whether vectors are on the CPU, in a type of the kernels, and outside torch.func.
+    """Whether vectors are plain numbers on the CPU, in a type of the kernels.
 
-    Transforms of torch.func need plain operations.
+    Transforms of torch.func, tangents of forward mode and whatever watches or replaces operations,
+    as tracing and tensors without elements do, need plain operations.
     """
+    given = type(vectors) in (Tensor, torch.nn.Parameter) and vectors.dtype in TYPES
+    tracing = torch._C._get_tracing_state() or _get_current_dispatch_mode()
+    watched = tracing is not None or forward_ad._current_level >= 0
+    return given and vectors.device.type == "cpu" and not watched and not _is_transformed()
+
+
+def _is_transformed() -> bool:
     active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    transformed = active is None or active()
-    return vectors.device.type == "cpu" and vectors.dtype in TYPES and not transformed
+    return active is None or active()
 
 
 def compiled_product(
@@ -118,15 +128,16 @@ class _Contraction(torch.autograd.Function):
     def forward(
         ctx: Any, schedule: Schedule, tensors: Tensor, vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        batch, recorded = vectors.shape[1], any(ctx.needs_input_grad)
-        step = max(1, batch if recorded else SAMPLES)
-        parts = [_run(schedule, tensors, part) for part in vectors.split(step, dim=1)]
-        root = schedule.nodes[-1, 2]
-        ends = torch.cat([values[-root:] for values, _ in parts], dim=1)
-        log_scale = torch.cat([sizes.log().sum(dim=0) for _, sizes in parts])
-        if recorded:
+        if any(ctx.needs_input_grad):
+            values, sizes = _run(schedule, tensors, vectors)
             ctx.schedule = schedule
-            ctx.save_for_backward(tensors, vectors, *parts[0])
+            ctx.save_for_backward(tensors, vectors, values, sizes)
+            ends, log_scale = _ended(schedule, values, sizes)
+        else:
+            parts = vectors.split(SAMPLES, dim=1)
+            found = [_ended(schedule, *_run(schedule, tensors, part)) for part in parts]
+            ends = torch.cat([end for end, _ in found], dim=1)
+            log_scale = torch.cat([logs for _, logs in found])
         ctx.mark_non_differentiable(log_scale)
         return ends, log_scale
 
@@ -134,10 +145,12 @@ class _Contraction(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         tensors, vectors, values, sizes = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # somebody differentiates the gradient
+        again = torch.is_grad_enabled()  # somebody differentiates the gradient
+        if again or _is_transformed() or is_legacy_batchedtensor(given[0]):
             wanted = [t for t, asked in zip((tensors, vectors), needed, strict=True) if asked]
-            ends = _plain(ctx.schedule, tensors, vectors)
-            found = iter(torch.autograd.grad(ends, wanted, given[0], create_graph=True))
+            with torch.enable_grad():
+                ends = _plain(ctx.schedule, tensors, vectors)
+            found = iter(torch.autograd.grad(ends, wanted, given[0], create_graph=again))
             return None, *(next(found) if asked else None for asked in needed)
         to_tensors = torch.zeros_like(tensors) if needed[0] else tensors[:0]
         gradients = torch.empty_like(values)
@@ -164,6 +177,11 @@ def _run(schedule: Schedule, tensors: Tensor, vectors: Tensor) -> tuple[Tensor, 
         values.detach().numpy(), sizes.numpy(), *_room(schedule, values, 1),
     )  # fmt: skip
     return values, sizes
+
+
+def _ended(schedule: Schedule, values: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Copy the vectors of the root, as a view would hold all others, and add up the logarithms."""
+    return values[-schedule.nodes[-1, 2] :].clone(), sizes.log().sum(dim=0)
 
 
 def _room(schedule: Schedule, values: Tensor, n_longer: int) -> list[NDArray[np.floating[Any]]]:
