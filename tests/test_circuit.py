@@ -18,6 +18,7 @@ from torch.nn import (
     ReLU,
     Sequential,
 )
+from torch.nn.utils import parametrizations
 
 from entangle import TreeTensorNetwork, canonical_partitions, entanglement_entropy
 from entangle.embedding import Trigonometric
@@ -185,6 +186,43 @@ def test_local_maps_are_of_the_size_of_their_inputs_at_first():
 def test_what_is_no_circuit_is_refused_by_the_name_of_its_layer(layers, match):
     with pytest.raises(InputError, match=match):
         TreeTensorNetwork.from_circuit(Sequential(*layers), 4)
+
+
+def circuit_with(first):
+    return Sequential(first, ProductPool(), ProductPool(), Flatten(), Linear(2, 2, bias=False))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [(Conv1d, (2, 2, 1, 1, 0, 1, 1, False)), (Identity, ()), (ProductPool, ()), (Sequential, ())],
+)
+def test_layers_that_compute_something_else_than_their_kind_are_refused(kind, given):
+    class Changed(kind):
+        def forward(self, given):
+            return torch.relu(super().forward(given))
+
+    with pytest.raises(InputError, match=r"layer 0, Changed.* has a forward of its own"):
+        TreeTensorNetwork.from_circuit(circuit_with(Changed(*given)), 4)
+    hooked = kind(*given)
+    hooked.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match=r"layer 0, .*has hooks"):
+        TreeTensorNetwork.from_circuit(circuit_with(hooked), 4)
+
+
+def test_a_sequence_of_its_own_forward_is_refused_and_a_plain_subclass_is_not():
+    class Named(Sequential):
+        pass
+
+    class Squared(Sequential):
+        def forward(self, given):
+            return super().forward(given) ** 2
+
+    plain = circuit_with(parametrizations.weight_norm(Conv1d(2, 2, 1, bias=False)))
+    network = TreeTensorNetwork.from_circuit(Named(*plain), 4)
+    vectors = torch.randn(3, 4, 2)
+    assert_allclose(network.logits(vectors).detach(), outputs_of(plain, vectors, 4), rtol=1e-4)
+    with pytest.raises(InputError, match=r"the sequence, Squared, .* has a forward of its own"):
+        TreeTensorNetwork.from_circuit(Squared(*plain), 4)
 
 
 def test_shapes_that_cannot_be_pooled_to_one_are_refused():

@@ -33,6 +33,8 @@ from entangle.partition import CanonicalTree, Node, as_shape
 __all__ = ["LocalLinear", "ProductPool", "circuit_tensors", "is_circuit"]
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d
+HOOKS = "_forward_hooks", "_forward_pre_hooks"
 PARTS = (
     "convolutions of size 1 or LocalLinear, ProductPool, and at the end Flatten and Linear, all "
     "without bias"
@@ -172,7 +174,7 @@ def _maps(module: nn.Module, axes: tuple[int, ...]) -> list[Tensor]:
     """Read the maps between poolings, leaves first, shapes ``(1 or positions, out, in)``."""
     reader = _Reader(len(axes), axes[0])
     for place, layer in _layers(module):
-        wrong = reader.take(layer)
+        wrong = _changed(layer) or reader.take(layer)
         if wrong:
             raise InputError(
                 f"layer {place}, {layer}, is no part of a circuit: it {wrong}; a circuit has "
@@ -197,11 +199,28 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
     """Layers of nested sequences with their places, such as 2 or 3.0; one may come again."""
     if not isinstance(module, nn.Sequential):
         raise InputError(f"a circuit is a torch.nn.Sequential, got {type(module).__name__}")
+    wrong = _changed(module)
+    if wrong:
+        raise InputError(
+            f"{f'layer {prefix[:-1]}' if prefix else 'the sequence'}, {type(module).__name__}, is "
+            f"no part of a circuit: it {wrong}; pass a plain torch.nn.Sequential"
+        )
     for place, layer in enumerate(module):
         if isinstance(layer, nn.Sequential):
             yield from _layers(layer, f"{prefix}{place}.")
-        elif not isinstance(layer, nn.Identity):
+        elif not isinstance(layer, nn.Identity) or _changed(layer):
             yield f"{prefix}{place}", layer
+
+
+def _changed(layer: nn.Module) -> str | None:
+    """Say what makes a layer compute something else than its kind does, if anything."""
+    if any(getattr(layer, hooks) for hooks in HOOKS):
+        return "has hooks, which may change what it gives"
+    kinds = (nn.Sequential, nn.Identity, nn.Flatten, nn.Linear, *CONVOLUTIONS)
+    kinds = (*kinds, LocalLinear, ProductPool)
+    forward = getattr(layer.forward, "__func__", None)
+    changed = isinstance(layer, kinds) and forward not in {kind.forward for kind in kinds}
+    return "has a forward of its own" if changed else None
 
 
 class _Reader:
