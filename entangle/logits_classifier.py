@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from entangle.epochs import Epoch
+from entangle.errors import InputError
 from entangle.supervised import (
     available_device,
     class_codes,
@@ -113,7 +114,7 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
             self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
         )
         self.classes_, codes = class_codes(labels)
-        weights = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
+        weights = self._weighed_classes(weights / weights.max(), labels)
         seeds = check_random_state(self.random_state)
         seed = int(seeds.randint(2**30))  # pyright: ignore[reportAttributeAccessIssue]
         device = available_device(self.device)
@@ -125,6 +126,18 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
             *stratified_split(codes, fraction, np.random.default_rng(seed)),
             seed,
         )
+
+    def _weighed_classes(
+        self, weights: NDArray[np.float64], labels: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Weights times those of the samples' classes, the largest 1."""
+        found = weights * compute_sample_weight(self.class_weight, labels)  # pyright: ignore
+        if not (np.isfinite(found) & (found >= 0)).all() or not found.any():
+            raise InputError(
+                "class_weight is None, 'balanced' or a finite number of at least 0 for each "
+                f"class, not 0 for all, got {self.class_weight!r}"
+            )
+        return found / found.max()
 
     # -- prediction ------------------------------------------------------------------------
 

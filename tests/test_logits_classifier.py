@@ -34,6 +34,13 @@ def test_its_parts_are_those_of_the_split():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("weights", [{0: 0, 1: 0, 2: 0}, {0: -1}, {0: np.inf}, {0: np.nan}])
+def test_weights_of_classes_that_cannot_be_used_are_refused(kind, weights):
+    with pytest.raises(InputError, match="class_weight is None, 'balanced' or a finite number"):
+        kind(class_weight=weights).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
