@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from entangle.errors import InputError
 from entangle.networks import surrogate
+from entangle.supervised import stratified_split
 from entangle.training import Plan
 
 PLAN = Plan(learning_rate=0.03, max_epochs=40)
@@ -95,3 +96,19 @@ def test_rows_may_have_channels():
 def test_outputs_that_cannot_be_fitted_are_refused(model, match):
     with pytest.raises(InputError, match=match):
         surrogate(model, rows())
+
+
+def test_outputs_that_are_zero_wherever_they_are_fitted_are_refused():
+    X = np.random.default_rng(0).random((20, 3))
+    _, unseen = stratified_split(np.zeros(20, dtype=int), 0.2, np.random.default_rng(0))
+    judged = np.isin(np.arange(20), unseen).astype(float)
+    with pytest.raises(InputError, match=r"are 0 on all 16 rows that are fitted; pass more rows"):
+        surrogate(lambda _: judged, X, "mps", 2)
+
+
+def test_bonds_may_come_in_an_array_but_not_be_none():
+    X = np.random.default_rng(0).random((20, 3))
+    found = surrogate(lambda X: X[:, 0], X, "mps", np.array([1, 2]), plan=Plan(max_epochs=1))
+    assert found.bond_dims == (1, 2)
+    with pytest.raises(InputError, match="bond_dim is empty; pass one longest bond"):
+        surrogate(lambda X: X[:, 0], X, "mps", [])

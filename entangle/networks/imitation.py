@@ -140,11 +140,18 @@ def surrogate(
     exact = TreeTensorNetwork.from_circuit(model, axes) if is_circuit(model) else None
     taken = rows if exact is None else _at_positions(inputs.vectors(values), exact)
     outputs = _outputs(model, taken)
+    if not outputs[seen].any():
+        raise InputError(
+            f"a model's outputs are 0 on all {len(seen)} rows that are fitted; pass more rows, or "
+            "another random_state"
+        )
     if exact is not None and network == "tree":
         bonds = (max(length for length, *_ in exact.node_shapes[1:]),)
         found: list[Network] = [exact.double().to(place)]
     else:
-        bonds = tuple(bond_dim) if isinstance(bond_dim, Sequence) else (bond_dim,)
+        bonds = tuple(np.atleast_1d(np.asarray(bond_dim)).tolist())
+        if not bonds:
+            raise InputError("bond_dim is empty; pass one longest bond, or several to try")
         size = float(np.sqrt(np.mean(outputs[seen] ** 2)))
         data = values, torch.from_numpy(outputs / size).to(place)
         vectors, found = inputs.vectors(values[seen[:512]]), []
