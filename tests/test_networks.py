@@ -454,6 +454,10 @@ def test_what_does_not_fit_is_refused():
         MatrixProductState(4, label_site=5)
     with pytest.raises(InputError, match="bonds that agree"):
         MatrixProductState.from_site_tensors([torch.rand(1, 2, 3), torch.rand(2, 2, 1)])
+    sites = [torch.rand(1, 2, 2), torch.rand(2, 2, 2), torch.rand(2, 2, 1)]
+    for place in (-1, 3):
+        with pytest.raises(InputError, match=f"from 0 to 2, got {place}"):
+            MatrixProductState.from_site_tensors(sites, place)
     with pytest.raises(InputError, match="7 nodes, got 2"):
         TreeTensorNetwork.from_node_tensors(4, [torch.rand(1, 2, 2), torch.rand(2, 2)])
     tensors = TreeTensorNetwork(4).node_tensors()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from entangle.data_tensor import DataTensor
+from entangle.errors import InputError
 from entangle.hierarchy import chain_svd
 from entangle.networks.chain_layout import (
     chain_schedule,
@@ -219,9 +220,14 @@ class MatrixProductState(ChainState):
         Raises
         ------
         InputError
-            If the bonds do not fit together.
+            If the bonds do not fit together, or no tensor is at ``label_site``.
         """
         sites = list(tensors)
+        if label_site is not None and not 0 <= label_site < len(sites):
+            raise InputError(
+                f"label_site is the place of one of {len(sites)} tensors, from 0 to "
+                f"{len(sites) - 1}, got {label_site}"
+            )
         core = None if label_site is None else sites.pop(label_site)
         require_chain([tuple(t.shape) for t in tensors], label_site)
         n_labels = 1 if core is None else core.shape[1]
