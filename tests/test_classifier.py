@@ -183,6 +183,8 @@ def test_only_ratios_of_weights_count_and_a_weight_of_zero_leaves_a_sample_out()
         for w in (weights, 8 * weights)
     )
     assert_allclose(one.logits(X), other.logits(X), rtol=1e-6)
+    huge = quick(max_epochs=3, random_state=0).fit(X, y, sample_weight=1e307 * weights)
+    assert_allclose(one.logits(X), huge.logits(X), rtol=1e-6)
     weights[y == 2] = 0
     assert_array_equal(quick(max_epochs=1).fit(X, y, sample_weight=weights).classes_, [0, 1])
 
@@ -274,6 +276,24 @@ def test_ranges_are_those_of_training_and_values_beyond_are_clipped():
     assert_allclose(each.values(unseen), [[0.5, 1.0, 1.0], [0.0, 0.25, 0.0]])
     assert_allclose(all_.values(unseen), [[1 / 30, 1.0, 8 / 30], [0.0, 0.5, 0.2]])
     assert_array_equal(Inputs.fitted(X, "trigonometric", None).values(unseen), unseen)
+
+
+def test_a_range_that_no_double_holds_is_refused():
+    X = np.array([[-1e308, 0.0], [1e308, 1.0]])
+    with pytest.raises(InputError, match=r"from -1e\+308 to 1e\+308, .*; divide X, or pass scale"):
+        Inputs.fitted(X, "trigonometric", "feature")
+    assert Inputs.fitted(X, "trigonometric", None).width is None
+
+
+@pytest.mark.parametrize("dark", [0.3, 1.0], ids=["some", "all"])
+def test_local_vectors_of_zeros_do_no_harm(dark):
+    random = np.random.default_rng(0)
+    X = random.random((40, 4, 3)) * (random.random((40, 4, 1)) > dark)
+    y = np.arange(40) % 2
+    for noise in (0.0, 0.1):
+        model = quick(embedding="identity", scale="all", noise=noise, max_epochs=3).fit(X, y)
+        assert np.isfinite([epoch.loss for epoch in model.history_]).all()
+        assert np.isfinite(model.predict_proba(X)).all()
 
 
 def test_categories_are_embedded_as_they_are():

@@ -70,7 +70,14 @@ class Inputs:
         if scale is not None:
             axis = 0 if scale == "feature" else None
             low = np.broadcast_to(X.min(axis=axis), X.shape[1:]).astype(np.float64)
-            width = np.broadcast_to(X.max(axis=axis), X.shape[1:]).astype(np.float64) - low
+            high = np.broadcast_to(X.max(axis=axis), X.shape[1:]).astype(np.float64)
+            with np.errstate(over="ignore"):
+                width = high - low
+            if not np.isfinite(width).all():
+                raise InputError(
+                    f"the values range from {low.min()} to {high.max()}, and no double holds the "
+                    "difference; divide X, or pass scale=None"
+                )
             width = np.where(width > 0, width, 1.0)
         n_channels = X.shape[2] if X.ndim == 3 else None
         inputs = cls(resolve_embedding(given), low, width, n_channels)
@@ -139,7 +146,8 @@ class Inputs:
         """
         clean = self.embedding(values)
         noisy = self.noisy_vectors(values, noise, 1.0, generator)
-        return float((clean * noisy).sum() / clean.square().sum())
+        size = float(clean.square().sum())
+        return float((clean * noisy).sum()) / size if size else 1.0  # zeros are not shortened
 
     def _require_rowwise(self, values: Tensor) -> None:
         together, alone = self.embedding(values), self.embedding(values[:1])
