@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from entangle.errors import TrainingInterrupted
 from entangle.progress import progress_bar
 
 __all__ = ["Callback", "Epoch", "Measure", "Trainee", "run_epochs", "validated"]
@@ -117,6 +118,7 @@ def run_epochs(
             warnings.warn(
                 f"training was interrupted after {len(record.history)} of {max_epochs} "
                 f"{trainee.unit}; the best weights so far are kept",
+                TrainingInterrupted,
                 stacklevel=2,
             )
     trainee.finish(record.best)

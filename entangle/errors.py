@@ -12,6 +12,7 @@ __all__ = [
     "MemoryLimitError",
     "OutputExistsError",
     "PartitionError",
+    "TrainingInterrupted",
 ]
 
 
@@ -41,3 +42,7 @@ class MemoryLimitError(EntangleError, MemoryError):
 
 class OutputExistsError(EntangleError, FileExistsError):
     """An output that would overwrite an existing file."""
+
+
+class TrainingInterrupted(UserWarning):
+    """Training that Ctrl-C ended early; what was trained so far is kept."""

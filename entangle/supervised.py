@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -116,5 +117,7 @@ def require_share(name: str, value: float, *, zero: bool = False) -> None:
     InputError
         If it is not.
     """
-    if not (0 <= value < 1 and (zero or value > 0)):
-        raise InputError(f"{name} is {'at least' if zero else 'above'} 0 and below 1, got {value}")
+    if not (isinstance(value, Real) and 0 <= value < 1 and (zero or value > 0)):
+        raise InputError(
+            f"{name} is {'at least' if zero else 'above'} 0 and below 1, got {value!r}"
+        )

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -25,7 +25,19 @@ from torch import Tensor
 from entangle.epochs import Callback, Epoch, Measure, run_epochs, validated
 from entangle.errors import InputError
 
-__all__ = ["Group", "Plan", "train"]
+__all__ = ["Group", "Plan", "require_count", "train"]
+
+
+def require_count(name: str, value: object) -> None:
+    """Refuse an option that is no whole number of at least 1.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name} is a whole number of at least 1, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -72,13 +84,13 @@ class Plan:
             value = getattr(self, name)
             if value is None and name == "patience":
                 continue
-            if not isinstance(value, Integral) or value < 1:
-                raise InputError(f"{name} is a whole number of at least 1, got {value!r}")
+            require_count(name, value)
         for name in ("learning_rate", "gradient_norm", "weight_decay"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (value == 0 and name != "weight_decay"):
+            usable = isinstance(value, Real) and 0 <= float(value) < math.inf
+            if not usable or (value == 0 and name != "weight_decay"):
                 raise InputError(f"{name} is a positive finite number, got {value!r}")
-        if not 0 <= self.beta2 < 1:
+        if not (isinstance(self.beta2, Real) and 0 <= self.beta2 < 1):
             raise InputError(f"beta2 is at least 0 and below 1, got {self.beta2!r}")
 
     def rate(self, progress: float) -> float:

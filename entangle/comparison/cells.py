@@ -25,7 +25,7 @@ from entangle.comparison.orderings import Ordering
 from entangle.comparison.splits import Split
 from entangle.datasets import Dataset
 from entangle.entropy import entanglement_profile
-from entangle.errors import DegenerateStateError, InputError
+from entangle.errors import DegenerateStateError, InputError, TrainingInterrupted
 from entangle.ordering.bench import Yardstick
 from entangle.parallel import one_blas_thread
 from entangle.partition import CanonicalTree
@@ -193,8 +193,8 @@ def _interruptible() -> Iterator[None]:
         yield
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="training was interrupted")
+        warnings.simplefilter("error", TrainingInterrupted)
         try:
             yield
-        except UserWarning as reason:
+        except TrainingInterrupted as reason:
             raise KeyboardInterrupt from reason

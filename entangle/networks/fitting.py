@@ -16,6 +16,7 @@ always those of the contraction, so they belong to the state whose entanglement 
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def build_network(
     """
     if kind not in KINDS:
         raise InputError(f"network is one of {', '.join(KINDS)}, got {kind!r}")
-    if not math.isfinite(bond_dim) or bond_dim != int(bond_dim) or bond_dim < 1:
+    if not isinstance(bond_dim, Real) or not bond_dim >= 1 or bond_dim % 1:
         raise InputError(f"bond_dim is a whole number of at least 1, got {bond_dim!r}")
     axes = axes_of_samples(shape, n_features)
     options = {"generator": generator, "dtype": dtype, "device": device}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -127,7 +128,7 @@ class Inputs:
         shrinkage
             As :meth:`shrinkage` returned it; the vectors are divided by it.
         """
-        if not (math.isfinite(noise) and noise >= 0):
+        if not (isinstance(noise, Real) and math.isfinite(noise) and noise >= 0):
             raise InputError(f"noise is a finite number of at least 0, got {noise!r}")
         if not noise or self.low is None:
             return self.embedding(values)

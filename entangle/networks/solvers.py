@@ -11,7 +11,7 @@ from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import Network
 from entangle.networks.merging import Split
 from entangle.networks.two_site import sweep_train
-from entangle.training import Plan, train
+from entangle.training import Plan, require_count, train
 
 __all__ = ["SOLVERS", "planned", "require_solver", "solved"]
 
@@ -62,7 +62,10 @@ def planned(
     weight_decay: float,
 ) -> Plan:
     """Fill in what is not given, see the classifier's parameters."""
-    steps = -(-n_samples // max(1, batch_size))
+    require_count("batch_size", batch_size)
+    if max_epochs is not None:
+        require_count("max_epochs", max_epochs)
+    steps = -(-n_samples // batch_size)
     default = max(EPOCHS, -(-STEPS // steps)) if solver == "adam" else SWEEPS
     epochs = default if max_epochs is None else max_epochs
     return Plan(
