@@ -1,8 +1,10 @@
 r"""Collapse of real networks: how fast the map from input to layer comes to rank one.
 
 The ratio of the second to the first singular value, :math:`s_2 / s_1`, falls like
-:math:`e^{-\Lambda l}` where layers are independent; its slope over the depth is the collapse
-exponent of a network. Of a nonlinear network it is taken of the Jacobian at a sample; of linear
+:math:`e^{-\Lambda l}` where layers are independent and more than they are wide; its slope over the
+depth is the collapse exponent of a network. At a depth l below the width the slope is smaller: a
+product of Gaussian matrices still stretches one direction by :math:`\sqrt{e (l + 1)}` more than a
+typical one, so that it is less by about :math:`1 / 2l`. Of a nonlinear network it is taken of the Jacobian at a sample; of linear
 layers, of the product of weights, whose logarithms are carried from layer to layer, so that no
 ratio is lost in rounding.
 
@@ -148,18 +150,25 @@ def _top_two(factors: list[Tensor], basis: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         outputs, _ = _carried(factors, basis)
         basis, found = _carried([factor.T for factor in reversed(factors)], outputs)
-        change, log = (found[:2] - log).abs().max(), found[:2]
-        if change <= TOLERANCE:
+        still = (found[:2] == log) | ((found[:2] - log).abs() <= TOLERANCE)  # both may be infinite
+        log = found[:2]
+        if bool(still.all()):
             break
     return log, basis
 
 
 def _carried(factors: list[Tensor], basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal image of a basis, and the logarithms of how its directions grew."""
+    """Orthonormal image of a basis, and the logarithms of how its directions grew.
+
+    What does not rise above the rounding of a factor counts as zero.
+    """
     log = torch.zeros(basis.shape[1], dtype=basis.dtype, device=basis.device)
     for factor in factors:
-        basis, triangle = torch.linalg.qr(factor @ basis)
-        log = log + triangle.diagonal().abs().log()
+        image = factor @ basis
+        basis, triangle = torch.linalg.qr(image)
+        growth = triangle.diagonal().abs()
+        rounding = torch.finfo(basis.dtype).eps * max(image.shape) * torch.linalg.matrix_norm(image)
+        log = log + torch.where(growth > rounding, growth, 0.0).log()
     return basis, log
 
 

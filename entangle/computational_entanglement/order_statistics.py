@@ -31,7 +31,7 @@ __all__ = ["large_k_ratio", "log_gain", "mean_inverse_gain", "sampled_gains", "t
 
 QUANTILES = 161  # of the threshold
 REACH = 8.5  # standard deviations of a normal number that they span
-NODES = 4000  # of the integrals over s, on a logarithmic scale
+NODES = 801  # of the integrals over s, on a logarithmic scale
 
 
 def thresholds(n: int, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
