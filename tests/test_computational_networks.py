@@ -61,9 +61,8 @@ def test_products_have_the_singular_values_of_the_dense_product(seed, sizes):
     product = torch.eye(sizes[0], dtype=torch.float64)
     for weight, logs in zip(weights, found.log_singular_values[:, 0], strict=True):
         product = weight @ product
-        # s3 close to s2 converges slowly, and rounding ends what the dense product can tell
         expected = torch.linalg.svdvals(product)[:2].log()
-        assert_allclose(logs, expected, atol=1e-4)
+        assert_allclose(logs, expected, atol=1e-6)
 
 
 def test_products_are_followed_where_their_ratio_is_beyond_any_double():
@@ -84,18 +83,18 @@ def test_rates_do_not_know_scales_or_rotations():
 
 
 def test_selected_layers_come_to_rank_one_at_the_exponent():
-    n, k = 30, 3  # few rows, so that sixty layers are many
+    n, k = 30, 3  # few rows, so that forty layers are many
     slopes = []
-    for seed in range(12):
+    for seed in range(8):
         generator = seeded(seed)
         x = torch.randn(k, generator=generator, dtype=torch.float64)
         layers = []
-        for _ in range(60):
+        for _ in range(40):
             x, rows = encode(x / x.norm(), n, k, generator)
             layers.append(rows)
         ratio = product_collapse(layers).log_ratio[:, 0]
-        slopes.append(float(ratio[9] - ratio[59]) / 50)
-    error = np.std(slopes, ddof=1) / math.sqrt(12)
+        slopes.append(float(ratio[9] - ratio[39]) / 30)
+    error = np.std(slopes, ddof=1) / math.sqrt(8)
     assert abs(np.mean(slopes) - exponent(n, k)) < 3 * error
     assert error < 0.05
 
@@ -104,7 +103,7 @@ def test_wide_layers_stretch_one_direction_more_than_a_typical_one():
     """At depths below the width, s2 / s1 falls more slowly than angles do, by about 1 / 2l."""
     n, k, generator = 200, 50, seeded(0)
     ratios, tangents = [], []
-    for _ in range(6):
+    for _ in range(4):
         w, u = torch.randn(2, k, generator=generator, dtype=torch.float64)
         x, layers = w, []
         for _ in range(20):

@@ -4,9 +4,10 @@ The ratio of the second to the first singular value, :math:`s_2 / s_1`, falls li
 :math:`e^{-\Lambda l}` where layers are independent and more than they are wide; its slope over the
 depth is the collapse exponent of a network. At a depth l below the width the slope is smaller: a
 product of Gaussian matrices still stretches one direction by :math:`\sqrt{e (l + 1)}` more than a
-typical one, so that it is less by about :math:`1 / 2l`. Of a nonlinear network it is taken of the Jacobian at a sample; of linear
-layers, of the product of weights, whose logarithms are carried from layer to layer, so that no
-ratio is lost in rounding.
+typical one, so that it is less by about :math:`1 / 2l`.
+
+Of a nonlinear network it is taken of the Jacobian at a sample; of linear layers, of the product of
+weights, whose logarithms are carried from layer to layer, so that no ratio is lost in rounding.
 
 Source: derived in analogy to arXiv:2309.15669; that a product of random matrices comes to rank one
 is Oseledets' theorem. It is linear algebra, not a quantum effect.
@@ -28,8 +29,9 @@ from entangle.errors import InputError
 __all__ = ["Collapse", "linear_weights", "product_collapse"]
 
 SPARE = 6  # directions followed besides the first two, so that these converge
-ROUNDS = 200
-TOLERANCE = 1e-10  # change of a logarithm that ends the rounds
+ROUNDS = 60
+TOLERANCE = 1e-8  # change of a logarithm that ends the rounds
+FAR = -15.0  # logarithm of a ratio below which a triangle has no digits left for the smaller
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ def product_collapse(matrices: Sequence[Tensor], *, seed: int = 0) -> Collapse:
     r"""Singular values of :math:`W_1`, :math:`W_2 W_1`, ..., at any depth.
 
     Subspaces are iterated through the factors, forth and back, and made orthonormal after each of
-    them: the triangles' diagonals are the growth of each direction, and their logarithms add up.
-    What is nonlinear between the layers is left out.
+    them. Each depth is a product of its own, so the time grows like the square of the depth. What
+    is nonlinear between the layers is left out.
 
     Parameters
     ----------
@@ -150,26 +152,42 @@ def _top_two(factors: list[Tensor], basis: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         outputs, _ = _carried(factors, basis)
         basis, found = _carried([factor.T for factor in reversed(factors)], outputs)
-        still = (found[:2] == log) | ((found[:2] - log).abs() <= TOLERANCE)  # both may be infinite
-        log = found[:2]
+        still = (found == log) | ((found - log).abs() <= TOLERANCE)  # both may be infinite
+        log = found
         if bool(still.all()):
             break
     return log, basis
 
 
 def _carried(factors: list[Tensor], basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal image of a basis, and the logarithms of how its directions grew.
+    """Orthonormal image of a basis, and the logarithms of its two largest singular values.
 
-    What does not rise above the rounding of a factor counts as zero.
+    The product of the triangles is kept as rows whose own entry is 1 or -1, and logarithms of what
+    they were divided by. What does not rise above the rounding of a factor counts as zero.
     """
-    log = torch.zeros(basis.shape[1], dtype=basis.dtype, device=basis.device)
+    rows = torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
+    log = torch.zeros_like(rows[0])
     for factor in factors:
         image = factor @ basis
         basis, triangle = torch.linalg.qr(image)
-        growth = triangle.diagonal().abs()
+        own = triangle.diagonal().abs()
         rounding = torch.finfo(basis.dtype).eps * max(image.shape) * torch.linalg.matrix_norm(image)
-        log = log + torch.where(growth > rounding, growth, 0.0).log()
-    return basis, log
+        alive = own > rounding
+        scale = (log - log[:, None]).clamp(max=300.0).exp().nan_to_num()
+        rows = (triangle * scale / torch.where(alive, own, 1)[:, None]) @ rows
+        log = log + torch.where(alive, own, 0.0).log()
+    return _turned(basis, rows, log)
+
+
+def _turned(basis: Tensor, rows: Tensor, log: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a basis to singular directions; where the first stands far above, those after it."""
+    first = 0 if log[1] - log[0] > FAR else 1
+    if log[first] == -torch.inf:
+        return basis, log[:2]
+    triangle = (log[first:] - log[first]).exp()[:, None] * rows[first:, first:]
+    turn, values, _ = torch.linalg.svd(triangle)
+    basis = torch.cat([basis[:, :first], basis[:, first:] @ turn], dim=1)
+    return basis, torch.cat([log[:first], log[first] + values.log()])[:2]
 
 
 def _check_chain(matrices: list[Tensor], names: list[str]) -> None:
