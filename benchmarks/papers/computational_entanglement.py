@@ -27,37 +27,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from cells import processor
-from robust_digits import flips
+from collapsed_digits import flips
+from demonstrations import descent, generator, normal, reconciliation, verification
 
 from entangle import computational_entanglement as ce
-from entangle import load_dataset
-from entangle.errors import DatasetError
 
 RESULTS = Path(__file__).parents[1] / "results"
 RATES = ((20, 10), (300, 4), (10, 2), (200, 50), (10, 10), (16384, 256), (5000, 512))
 BRANCHES = ((200, 50, 0.05), (200, 50, 0.151), (20, 10, 0.203))
 CROSSINGS = ((40, 10), (200, 64), (750, 64), (6000, 512), (8000, 512), (10_000, 512))
-IMAGES = {  # rows, width, depth of the published scripts
-    "airplane": (2700, 2500, 185),
-    "fish": (2700, 2500, 183),
-    "circle": (3500, 2500, 40),
-    "pc": (3500, 2500, 100),
-    "dog": (3400, 2500, 300),
-    "cross": (2100, 1600, 500),
-}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(n: int, k: int, source: torch.Generator, dtype=torch.float64) -> torch.Tensor:
-    return torch.randn(n, k, generator=source, dtype=dtype)
 
 
 def speed(quick: bool) -> list[dict]:
     """5,000 samples through (16384, 256), 10 layers, beside what they cannot do without."""
     source = generator()
+    n = 50_000 if quick else 500_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.process_time()
+    ce.encode(normal(1, 784, source, torch.float32)[0], n, 784, source)
+    row = {
+        "wide_cpu_s": time.process_time() - begin,
+        "wide_peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    }
+    print(
+        f"  one layer of {n:,} x 784: {row['wide_cpu_s']:.1f} s CPU, "
+        f"peak {row['wide_peak_mib']:.0f} MiB above what was held"
+    )
     w, v = normal(1, 256, source, torch.float32)[0], normal(5000, 256, source, torch.float32)
     rows = []
     for draw in ("rows", "selected"):
@@ -71,17 +66,20 @@ def speed(quick: bool) -> list[dict]:
             _ = v @ layer.T, drawn is not None and drawn @ w
         limit = time.process_time() - begin
         near = torch.minimum(angles[-1], 1 - angles[-1]) < 0.01
-        rows.append({"draw": draw, "cpu_s": seconds, "wall_s": wall, "limit_cpu_s": limit,
-                     "threads": torch.get_num_threads(), "entangled": float(near.double().mean())})  # fmt: skip
-        print(f"  {draw:9s} {seconds:5.2f} s CPU ({wall:.2f} s by the clock), drawing and products "
-              f"alone {limit:.2f} s; {100 * rows[-1]['entangled']:.1f} % within 0.01 of 0 or 1")  # fmt: skip
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.process_time()
-    ce.encode(normal(1, 784, source, torch.float32)[0], 50_000 if quick else 500_000, 784, source)
-    row = {"wide_cpu_s": time.process_time() - begin,
-           "wide_peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}  # fmt: skip
-    print(f"  one layer of {'50,000' if quick else '500,000'} x 784: {row['wide_cpu_s']:.1f} s CPU, "
-          f"peak {row['wide_peak_mib']:.0f} MiB above what was held")  # fmt: skip
+        rows.append(
+            {
+                "draw": draw,
+                "cpu_s": seconds,
+                "wall_s": wall,
+                "limit_cpu_s": limit,
+                "threads": torch.get_num_threads(),
+                "entangled": float(near.double().mean()),
+            }
+        )
+        print(
+            f"  {draw:9s} {seconds:5.2f} s CPU ({wall:.2f} s clock), drawing and products "
+            f"alone {limit:.2f} s; {rows[-1]['entangled']:.1%} within 0.01 of an end"
+        )
     return [*rows, row]
 
 
@@ -96,10 +94,21 @@ def exponents(quick: bool) -> list[dict]:
         slope = encoder.paths(w, torch.stack(v)).rate()
         exact, large = ce.exponent(n, k), ce.large_k_exponent(n, k)
         errors = (slope.rate - exact) / slope.standard_error
-        rows.append({"n": n, "k": k, "exact": exact, "large_k": large, "measured": slope.rate,
-                     "standard_error": slope.standard_error, "layers": slope.n_layers})  # fmt: skip
-        print(f"  ({n}, {k}): exact {exact:.4f}, large k {large:.4f}, measured {slope.rate:.4f} "
-              f"+- {slope.standard_error:.4f} over {slope.n_layers} layers ({errors:+.1f} errors)")  # fmt: skip
+        rows.append(
+            {
+                "n": n,
+                "k": k,
+                "exact": exact,
+                "large_k": large,
+                "measured": slope.rate,
+                "standard_error": slope.standard_error,
+                "layers": slope.n_layers,
+            }
+        )
+        print(
+            f"  ({n}, {k}): exact {exact:.4f}, large k {large:.4f}, measured {slope.rate:.4f} "
+            f"+- {slope.standard_error:.4f} ({errors:+.1f}), {slope.n_layers} layers"
+        )
     return rows
 
 
@@ -108,7 +117,7 @@ def share(found: list[float]) -> tuple[float, float]:
 
 
 def branches(quick: bool) -> list[dict]:
-    """Ends of pairs that begin at one angle, or at random."""
+    """Count the ends of pairs that begin at one angle, or at random."""
     rows, encoders = [], 20 if quick else 100
     for n, k, cotangent in (*BRANCHES, (200, 50, 0.0)):
         source, found = generator(k), []
@@ -135,10 +144,20 @@ def branches(quick: bool) -> list[dict]:
 
 
 def compared(what, start, n, k, large, exact, measured, error) -> dict:
-    print(f"  {what}, {start}, ({n}, {k}): large k {large:.3f}, exact {exact:.3f}, measured "
-          f"{measured:.3f} +- {error:.3f}")  # fmt: skip
-    return {"what": what, "start": start, "n": n, "k": k, "large_k": large, "exact": exact,
-            "measured": measured, "standard_error": error}  # fmt: skip
+    print(
+        f"  {what}, {start}, ({n}, {k}): large k {large:.3f}, exact {exact:.3f}, measured "
+        f"{measured:.3f} +- {error:.3f}"
+    )
+    return {
+        "what": what,
+        "start": start,
+        "n": n,
+        "k": k,
+        "large_k": large,
+        "exact": exact,
+        "measured": measured,
+        "standard_error": error,
+    }
 
 
 def curves(quick: bool) -> list[dict]:
@@ -153,10 +172,19 @@ def curves(quick: bool) -> list[dict]:
         ax.plot(values.numpy(), color="#1f77b4", alpha=0.4, linewidth=0.8)
         ax.set(xlabel="layer", ylabel=name.replace("_", " "), title=f"n = {n}, k = 2")
         ends = torch.minimum(paths.angle[-1], 1 - paths.angle[-1])
-        rows.append({"curve": name, "n": n, "layers": steps, "farthest_end": float(ends.max()),
-                     "antiparallel": float(paths.anticorrelated.double().mean())})  # fmt: skip
-        print(f"  {name}, n = {n}: farthest pair {rows[-1]['farthest_end']:.1e} from 0 or 1, "
-              f"{100 * rows[-1]['antiparallel']:.0f} % antiparallel")  # fmt: skip
+        rows.append(
+            {
+                "curve": name,
+                "n": n,
+                "layers": steps,
+                "farthest_end": float(ends.max()),
+                "antiparallel": float(paths.anticorrelated.double().mean()),
+            }
+        )
+        print(
+            f"  {name}, n = {n}: farthest pair {rows[-1]['farthest_end']:.1e} from 0 or 1, "
+            f"{100 * rows[-1]['antiparallel']:.0f} % antiparallel"
+        )
     source = generator(1000)
     w, *v = normal(5001, 2, source)
     paths = ce.LikelihoodEncoder(10, 2, 30, source).paths(w, torch.stack(v))
@@ -164,8 +192,10 @@ def curves(quick: bool) -> list[dict]:
         far = (paths.spacetime_angle(speed_) > 0.5).double().mean(dim=1)
         axes[2].plot(far, "o-", color=colour, markersize=3, label=f"c = {speed_:g}")
         rows.append({"speed": speed_, "beyond_a_right_angle": far.tolist()})
-    print(f"  beyond a right angle, c = 1000: {far[1]:.2f} after 1 layer, {far[12]:.2f} after 12, "
-          f"{far[30]:.2f} after 30")  # fmt: skip
+    print(
+        f"  beyond a right angle, c = 1000: {far[1]:.2f} after 1 layer, {far[12]:.2f} after 12, "
+        f"{far[30]:.2f} after 30"
+    )
     axes[2].set(xlabel="layer", ylabel="share beyond a right angle", title="with time, n = 10")
     axes[2].legend(frameon=False)
     finish(figure, axes, "computational_entanglement_curves.png")
@@ -198,104 +228,17 @@ def finish(figure, axes, name: str) -> None:
     plt.close(figure)
 
 
-def disc(side: int) -> torch.Tensor:
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    radius = torch.hypot(rows - side / 2, columns - side / 2)
-    return (radius < side / 2.5) & (radius > side / 6)
-
-
-def reconciliation(quick: bool) -> list[dict]:
-    """A binary image through the signs of two unrelated samples; then a message of numbers."""
-    rows = []
-    for name, (n, k, depth) in IMAGES.items():
-        if quick and depth > 100:
-            continue
-        source = generator(depth)
-        w, v = normal(2, k, source, torch.float32)
-        encoder = ce.LikelihoodEncoder(n, k, depth, source)
-        found = ce.reconcile(disc(math.isqrt(k)), w, v, encoder)
-        wrong = np.minimum(found.error_rate, 1 - found.error_rate)
-        first = int(np.argmax(wrong == 0)) if (wrong == 0).any() else None
-        typical, late = (ce.reconciliation_depth(n, k, share=s) for s in (0.5, 0.95))
-        rows.append({"image": name, "n": n, "k": k, "published_layers": depth, "typical": typical,
-                     "for_95_percent": late, "read_at": first, "wrong_at_end": float(wrong[-1]),
-                     "inverted": found.inverted})  # fmt: skip
-        print(f"  {name} ({n}, {k}): predicted {typical:.0f} layers, {late:.0f} for 95 % of pairs; "
-              f"no wrong pixel from layer {first}; at the published {depth}: "
-              f"{100 * wrong[-1]:.2f} % wrong{', inverted' if found.inverted else ''}")  # fmt: skip
-    source = generator(0)
-    message = normal(50, 50, source)
-    w, v = normal(2, 2500, source)
-    encoder = ce.LikelihoodEncoder(3500, 2500, 100, source, draw="selected")
-    found = ce.send_message(message, w, v, encoder)
-    best = min((found.received, found.received_opposite), key=lambda x: float((x - message).norm()))
-    measured = float((best - message).norm()) / 50
-    predicted = min(found.predicted_error, found.predicted_error_opposite) / 50
-    rows.append({"message_rmse": measured, "predicted": predicted, "angle": found.angle})
-    print(f"  message at strength 100, (3500, 2500), 100 layers: error a pixel {measured:.2e}, "
-          f"predicted from the angle {predicted:.2e}")  # fmt: skip
-    return rows
-
-
-def descent(quick: bool) -> list[dict]:
-    """Gradient descent on one sample, the two published settings."""
-    rows = []
-    start = torch.rand(2, 2, generator=generator(), dtype=torch.float64)
-    tests = 100 * normal(5000, 2, generator(1))
-    for x, y, rate in (((0.11, 0.1), (1.0, 1.0), 1000.0), ((0.1, 0.1), (1e4, 1e4), 0.01)):
-        x, y = torch.tensor(x).double(), torch.tensor(y).double()
-        loop, closed = (f(start, x, y, rate, 5) for f in (ce.descend, ce.descended))
-        gap = float((loop - closed).abs().max() / loop.abs().max())
-        images, residual = tests @ closed.T, start @ x - y
-        cosine = images @ residual / (images.norm(dim=1) * residual.norm())
-        s = torch.linalg.svdvals(closed)
-        rows.append({"rate": rate, "factor": ce.descent_factor(x, rate), "relative_gap": gap,
-                     "s2_over_s1": float(s[1] / s[0]),
-                     "aligned": float((cosine.abs() > 0.99).double().mean())})  # fmt: skip
-        print(f"  rate {rate:g}: factor {rows[-1]['factor']:.4g} a step, closed form off by {gap:.0e}"
-              f", s2/s1 {rows[-1]['s2_over_s1']:.0e}, {100 * rows[-1]['aligned']:.1f} % of tests on "
-              "one line")  # fmt: skip
-    return rows
-
-
-def features(name: str) -> tuple[torch.Tensor, np.ndarray]:
-    data = load_dataset(name)
-    X, y = np.asarray(data.X, dtype=np.float64).reshape(len(data.X), -1), np.asarray(data.y)
-    if name == "fsdd":  # loudness in 64 bands of the spectrum, over 8 spans of time
-        spectra = np.abs(np.fft.rfft(X[:, :8192].reshape(len(X), 8, 1024), axis=2))[:, :, 1:]
-        X = np.log1p(spectra.reshape(len(X), 8, 64, 8).mean(axis=3)).reshape(len(X), -1)
-    X = torch.from_numpy(X)
-    return X - X.mean(dim=0), y
-
-
-def verification(quick: bool) -> list[dict]:
-    """Pairs of one class and of two: n = 20, k = 10 and one layer (published), and wider."""
-    rows = []
-    for name in ("orl_faces_32", "fsdd", "digits"):
-        try:
-            X, y = features(name)
-        except DatasetError as reason:
-            print(f"  {name}: left out, {reason}")
-            continue
-        rng = np.random.default_rng(0)
-        chosen = rng.permutation(len(X))[:400]
-        selected = range(40 if quick else 200)
-        for n, k, depth in ((20, 10, 1), (2048, 512, 1), (2048, 512, 12)):
-            encoder = ce.LikelihoodEncoder(n, k, depth, generator(1), draw="selected")
-            found = ce.verify_pairs(X[chosen], y[chosen], encoder, selected)
-            areas, (same, other) = found.area_under_curve(), found.anticorrelated()
-            rows.append({"set": name, "n": n, "k": k, "layers": depth, "area": areas.tolist(),
-                         "antiparallel_same": same, "antiparallel_other": other})  # fmt: skip
-            print(f"  {name} ({n}, {k}), {depth} layers: area {areas[0]:.3f} -> {areas[-1]:.3f}; "
-                  f"antiparallel {100 * same:.0f} % within, {100 * other:.0f} % between classes")  # fmt: skip
-    return rows
-
-
 SECTIONS: dict[str, Callable[[bool], list[dict]]] = {
-    "speed": speed, "exponents": exponents, "branches": branches, "curves": curves,
-    "histograms": histograms, "reconciliation": reconciliation, "descent": descent,
-    "verification": verification, "flips": flips,
-}  # fmt: skip
+    "speed": speed,
+    "exponents": exponents,
+    "branches": branches,
+    "curves": curves,
+    "histograms": histograms,
+    "reconciliation": reconciliation,
+    "descent": descent,
+    "verification": verification,
+    "flips": flips,
+}
 
 
 def main() -> None:
@@ -315,8 +258,13 @@ def main() -> None:
         rows = SECTIONS[name](options.quick)
         seconds = time.process_time() - begin
         print(f"  ({seconds:.1f} s CPU)", flush=True)
-        stored[name] = {"quick": options.quick, "cpu_s": seconds, "processor": processor(),
-                        "torch": torch.__version__, "rows": rows}  # fmt: skip
+        stored[name] = {
+            "quick": options.quick,
+            "cpu_s": seconds,
+            "processor": processor(),
+            "torch": torch.__version__,
+            "rows": rows,
+        }
         fresh = target.with_name(target.name + ".part")
         fresh.write_text(json.dumps(stored, indent=1))
         fresh.replace(target)

@@ -7,6 +7,8 @@ can stand in its place: ``flip_correlation`` takes one number a sample.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -26,8 +28,8 @@ def trained(depth: int, seed: int, X: Tensor, y: Tensor) -> nn.Module:
         for _ in range(depth):
             layers += [nn.Linear(64, 64), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Linear(64, 10)).double()
-        optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
-        for _ in range(400):
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for _ in range(800):
             rows = torch.randint(len(X), (128,))
             loss = nn.functional.cross_entropy(model(X[rows]), y[rows])
             optimiser.zero_grad()
@@ -68,8 +70,8 @@ def flips(quick: bool) -> list[dict]:
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(X)))
     train, test = order[:1200], order[1200 : 1300 if quick else 1500]
     rows = []
-    for depth in (2, 6):
-        model = trained(depth, 0, X[train], y[train])
+    for depth, seed in itertools.product((2, 6), (0,) if quick else (0, 1, 2)):
+        model = trained(depth, seed, X[train], y[train])
         with torch.no_grad():
             predicted = model(X[test]).argmax(dim=1)
         right = test[predicted == y[test]]
@@ -84,14 +86,22 @@ def flips(quick: bool) -> list[dict]:
             "input distance": ce.flip_correlation(distance, epsilon),
         }
         rate = jacobians.rate()
-        row = {"depth": depth, "accuracy": len(right) / len(test), "rate": rate.rate,
-               "rate_error": rate.standard_error, "median_epsilon": float(np.median(epsilon)),
-               "median_angles": paths.angle.median(dim=1).values.tolist()}  # fmt: skip
+        row = {
+            "depth": depth,
+            "seed": seed,
+            "accuracy": len(right) / len(test),
+            "rate": rate.rate,
+            "rate_error": rate.standard_error,
+            "median_epsilon": float(np.median(epsilon)),
+            "median_angles": paths.angle.median(dim=1).values.tolist(),
+        }
         rows.append(row | {name: vars(one) for name, one in found.items()})
-        print(f"  {depth} hidden layers: accuracy {100 * row['accuracy']:.1f} %, collapse exponent "
-              f"{rate.rate:.3f} +- {rate.standard_error:.3f} a layer, median smallest flip "
-              f"{row['median_epsilon']:.2f}, median angle of rivals by layer "
-              f"{', '.join(f'{a:.2f}' for a in row['median_angles'])}")  # fmt: skip
+        print(
+            f"  {depth} hidden layers, seed {seed}: accuracy {row['accuracy']:.1%}, collapse exponent "
+            f"{rate.rate:.3f} +- {rate.standard_error:.3f} a layer, median smallest flip "
+            f"{row['median_epsilon']:.2f}, median angle of rivals by layer "
+            f"{', '.join(f'{a:.2f}' for a in row['median_angles'])}"
+        )
         for name, one in found.items():
-            print(f"    {name}: {one.to_text()}")
+            print(f"    {name}: {one.coefficient:+.2f} ({one.low:+.2f} to {one.high:+.2f})")
     return rows
