@@ -97,7 +97,7 @@ def flips(quick: bool) -> list[dict]:
         }
         rows.append(row | {name: vars(one) for name, one in found.items()})
         print(
-            f"  {depth} hidden layers, seed {seed}: accuracy {row['accuracy']:.1%}, collapse exponent "
+            f"  {depth} hidden, seed {seed}: accuracy {row['accuracy']:.1%}, collapse exponent "
             f"{rate.rate:.3f} +- {rate.standard_error:.3f} a layer, median smallest flip "
             f"{row['median_epsilon']:.2f}, median angle of rivals by layer "
             f"{', '.join(f'{a:.2f}' for a in row['median_angles'])}"
