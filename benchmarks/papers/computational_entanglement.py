@@ -118,10 +118,10 @@ def share(found: list[float]) -> tuple[float, float]:
 
 def branches(quick: bool) -> list[dict]:
     """Count the ends of pairs that begin at one angle, or at random."""
-    rows, encoders = [], 20 if quick else 100
+    rows = []
     for n, k, cotangent in (*BRANCHES, (200, 50, 0.0)):
         source, found = generator(k), []
-        for _ in range(encoders):
+        for _ in range((20 if quick else 100) * (10 if k <= 50 else 1)):
             v = normal(500, k, source)
             v[:, 0] = cotangent * v[:, 1:].norm(dim=1)
             encoder = ce.LikelihoodEncoder(n, k, 20, source)
@@ -133,7 +133,7 @@ def branches(quick: bool) -> list[dict]:
         rows.append(compared("antiparallel", f"cot {cotangent}", n, k, large, exact, *share(found)))
     for n, k in CROSSINGS:
         source, found = generator(k), []
-        for _ in range(encoders):
+        for _ in range((20 if quick else 100) * (10 if k <= 50 else 1)):
             encoder = ce.LikelihoodEncoder(n, k, 12, source, draw="selected")
             w, *v = normal(501, k, source)
             found.append(float(encoder.paths(w, torch.stack(v)).crossed.double().mean()))
