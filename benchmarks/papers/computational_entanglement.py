@@ -7,7 +7,7 @@ theory of ``entangle.computational_entanglement``: rates, branches and depths, b
 
 Everything printed is kept in benchmarks/results/computational_entanglement.json, and two pictures
 beside it. Sets of faces and of speech need ENTANGLE_DATA. Published images are replaced by a disc
-of the same size. --quick takes smaller sizes, where it must, and a few minutes less.
+of the same size. --quick takes fewer layers, encoders and images.
 """
 
 from __future__ import annotations
