@@ -125,9 +125,9 @@ class Victim:
 
     def _once(self, samples: Tensor) -> Tensor:
         outputs = self.forward(samples)
-        if not self.probabilities:
-            return outputs
-        return outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log()
+        if self.probabilities:
+            outputs = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log()
+        return outputs.to(samples.dtype)
 
     def _slope(self, samples: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         leaf = samples.detach().requires_grad_()
