@@ -130,3 +130,12 @@ def test_no_shorter_point_of_the_box_reaches_the_plane(norm, seed):
     assert float((slope * found).sum()) >= 0.6 * most * (1 - 1e-6)
     shorter = 0.999 * lengths(found, norm)
     assert support(slope, shorter, room.low, room.high, norm) < 0.6 * most
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_small_ball_holds_what_is_left_of_long_displacements(norm):
+    steps = 3 * torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
+    radius = torch.full((200, 1), 1e-3)
+    for high in (torch.full_like(steps, torch.inf), torch.full_like(steps, 2e-4)):
+        found = project(steps, radius, norm, -high, high)
+        assert float(lengths(found.double(), norm).max()) <= 1e-3 * (1 + 1e-6)
