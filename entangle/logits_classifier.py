@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from entangle.epochs import Epoch
 from entangle.errors import InputError
@@ -144,6 +144,36 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
     @abstractmethod
     def _block_logits(self, samples: NDArray[np.floating]) -> Tensor:
         """Logits of some samples, shape ``(samples, classes)``; no gradient is asked for."""
+
+    @abstractmethod
+    def _logits_module(self) -> nn.Module:
+        """Return a module from rows, as the user passes them, to logits, on the model's device."""
+
+    def as_module(self) -> nn.Module:
+        """Fitted model as a module from rows of ``X`` to logits, differentiable in the rows.
+
+        It shares its weights with the classifier and is in evaluation mode.
+
+        Returns
+        -------
+        torch.nn.Module
+            From ``(batch, features)``, or ``(batch, features, channels)``, in the units of
+            ``X`` to logits ``(batch, classes)`` in the order of ``classes_``: those of
+            :meth:`logits`, to rounding. Rows are on the device of the fitted model and floating
+            point; they are not checked.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from entangle import LocalNetworkClassifier
+        >>> X = np.random.default_rng(0).normal(size=(20, 4))
+        >>> model = LocalNetworkClassifier("mlp", max_epochs=1, random_state=0).fit(X, X[:, 0] > 0)
+        >>> logits = model.as_module()(torch.from_numpy(X))
+        >>> np.allclose(logits.detach().numpy(), model.logits(X), atol=1e-5)
+        True
+        """
+        check_is_fitted(self)
+        return self._logits_module().eval()
 
     def _block_rows(self) -> int:
         """Count the samples that are predicted at once."""

@@ -10,7 +10,7 @@ from entangle.models.attention import LocalAttention, rotated, window_attention
 from entangle.models.cnn import ResidualLayer
 from entangle.models.convolution import long_convolution
 from entangle.models.s4 import StateSpace
-from entangle.models.seeding import seeded
+from entangle.seeding import seeded
 
 SMALL = {
     "cnn": {"width": 8},

@@ -24,10 +24,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from entangle.axes import Shape
 from entangle.errors import InputError
 from entangle.logits_classifier import LogitsClassifier, TrainingRows
-from entangle.models.inputs import Inputs
+from entangle.models.inputs import Inputs, Scaled
 from entangle.models.registry import build_model, resolve_recipe
-from entangle.models.seeding import seeded
 from entangle.partition import axes_of_samples
+from entangle.seeding import seeded
 from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
@@ -239,6 +239,9 @@ class LocalNetworkClassifier(LogitsClassifier):
             )
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
         return self.module_(self._inputs.tensor(samples, device)).float()
+
+    def _logits_module(self) -> nn.Module:
+        return Scaled(self._inputs, self.module_)
 
 
 def _channels(samples: NDArray[np.floating]) -> int:

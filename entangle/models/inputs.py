@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from entangle.errors import InputError
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "Scaled"]
 
 SCALES = ("all", "feature", None)
 _ROWS = 256  # scaled at once, in double precision
@@ -71,6 +71,43 @@ class Inputs:
             rows = slice(begin, begin + _ROWS)
             laid_out[rows] = np.moveaxis((values[rows] - self.mean) / self.spread, 2, 1)
         return torch.from_numpy(laid_out).to(device).unflatten(2, self.shape)
+
+
+class Scaled(nn.Module):
+    """A network behind its inputs: from rows, as samples are given, to logits.
+
+    Scaling is in double precision, as for :meth:`Inputs.tensor`, so logits are the same.
+
+    Parameters
+    ----------
+    inputs
+        Scale and layout.
+    network
+        From ``(batch, channels, *shape)`` to logits; its device is that of the scale.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, inputs: Inputs, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.shape = network, inputs.shape
+        device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        for name in ("mean", "spread"):
+            value = torch.from_numpy(np.array(getattr(inputs, name), dtype=np.float64))
+            self.register_buffer(name, value.to(device))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Logits, shape ``(batch, classes)``, single precision.
+
+        Parameters
+        ----------
+        samples
+            Shape ``(batch, features)`` or ``(batch, features, channels)``.
+        """
+        values = samples if samples.ndim == 3 else samples[:, :, None]
+        scaled = ((values.double() - self.mean) / self.spread).float()
+        return self.network(scaled.movedim(2, 1).unflatten(2, self.shape).contiguous()).float()
 
 
 def _with_channels(samples: NDArray[np.floating]) -> NDArray[np.floating]:

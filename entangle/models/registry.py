@@ -27,7 +27,7 @@ from entangle.models.m5 import M5
 from entangle.models.mlp import MLP
 from entangle.models.padded_cnn import PaddedCNN
 from entangle.models.s4 import S4D
-from entangle.models.seeding import seeded
+from entangle.seeding import seeded
 
 __all__ = ["MODELS", "Recipe", "build_model", "resolve_recipe"]
 

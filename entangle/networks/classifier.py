@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from entangle.axes import Shape
 from entangle.embedding import Embedding
@@ -253,3 +253,22 @@ class TensorNetworkClassifier(LogitsClassifier):
     def _block_logits(self, samples: NDArray[np.floating]) -> Tensor:
         values = torch.from_numpy(self._inputs.values(samples)).to(self.network_.log_factor.device)
         return bounded_logits(*self.network_(self._inputs.vectors(values)))
+
+    def _logits_module(self) -> nn.Module:
+        return _Contracted(self._inputs, self.network_)
+
+
+class _Contracted(nn.Module):
+    """A network behind its inputs: from rows, as samples are given, to logits.
+
+    Values outside the training range are clipped to it, so the gradient of such a feature is 0;
+    where the norm of a contraction is kept at a bound, that of its length is.
+    """
+
+    def __init__(self, inputs: Inputs, network: Network) -> None:
+        super().__init__()
+        self.inputs, self.network = inputs, network
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Logits of rows, shape ``(batch, classes)``, double precision."""
+        return bounded_logits(*self.network(self.inputs.vectors(self.inputs.clipped(samples))))

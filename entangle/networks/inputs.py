@@ -105,6 +105,18 @@ class Inputs:
             return X.astype(np.float64)
         return np.clip((X.astype(np.float64) - self.low) / self.width, 0.0, 1.0)
 
+    def clipped(self, samples: Tensor) -> Tensor:
+        """Values of samples as :meth:`values` gives them, differentiable in the samples.
+
+        Within the training range the derivative is one over its width. Outside, where values
+        are clipped, it is 0: there the model does not depend on a feature at all.
+        """
+        given = samples.double()
+        if self.low is None or self.width is None:
+            return given
+        low, width = (given.new_tensor(part) for part in (self.low, self.width))
+        return ((given - low) / width).clamp(0.0, 1.0)
+
     def vectors(self, values: Tensor) -> Tensor:
         """Local vectors of values, shape ``(samples, features, local)``.
 
