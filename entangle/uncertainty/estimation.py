@@ -205,7 +205,12 @@ class _Evaluation:
 
     def _sums(self, rows: Tensor, steps: Tensor, log_weights: Tensor | None) -> Sums:
         values = self._values(rows, steps)
-        return Sums.of(values, steps, self.packet.half_score(rows, steps), log_weights)
+        return Sums.of(
+            values,
+            steps,
+            log_weights,
+            lambda slope, moved, root: self.packet.bend(slope, moved, root, rows, steps),
+        )
 
     def _mass(self, rows: Tensor, steps: Tensor, log_weights: Tensor | None = None) -> Tensor:
         """Logarithm of the sum of r^2 of each block, shape ``(packets, blocks)``."""

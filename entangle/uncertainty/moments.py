@@ -11,8 +11,10 @@ With :math:`r = \psi / \sqrt q` and :math:`d_i = \partial_i \psi / \sqrt q` at n
     c_i = \frac{\sum r u_i d_i}{\sum r^2} - \mu_i \bar p_i.
 
 Nothing is divided by the loss. These are moments of one weighted sample, so Cauchy and Schwarz hold
-for them exactly, :math:`\sigma_{x i} \sigma_{p i} \ge |c_i|`, whatever the sample. Sums are kept by
-block with a scale of their own; leaving one block out at a time gives standard errors.
+for them to rounding, :math:`\sigma_{x i} \sigma_{p i} \ge |c_i|`, whatever the sample.
+
+Sums are kept by block, with a scale of their own; leaving one block out at a time gives standard
+errors. Weights and sums of blocks are in double precision, sums within one in that of the model.
 
 Source: derived for this package from the definitions in the abstracts of arXiv:2205.01493 and
 2402.10983; the published estimators are not known.
@@ -20,6 +22,7 @@ Source: derived for this package from the definitions in the abstracts of arXiv:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +67,11 @@ class Sums:
 
     @classmethod
     def of(
-        cls, values: Values, steps: Tensor, half_score: Tensor | None, log_weights: Tensor | None
+        cls,
+        values: Values,
+        steps: Tensor,
+        log_weights: Tensor | None,
+        bend: Callable[[Tensor, Tensor, Tensor], None],
     ) -> Sums:
         """Sum over nodes.
 
@@ -74,32 +81,31 @@ class Sums:
             Of the amplitude, shapes ``(packets, blocks, nodes)``, slopes with features.
         steps
             Shape ``(packets, blocks, nodes, features)``.
-        half_score
-            Of the envelope, the same shape; ``None``: 0.
         log_weights
             Of quadrature, shape ``(packets, blocks, nodes)``; ``None``: 0.
+        bend
+            From slopes times r, steps times r, and r: it adds what the envelope does to slopes.
         """
         unit = values.unit if log_weights is None else values.unit + log_weights / 2
         shift = unit.amax(2)
         scale = torch.exp(unit - finite(shift)[..., None])
         root = scale * values.size
-        moved = steps.double() * root[..., None]
-        slope = values.slope.double() * scale[..., None]
-        if half_score is not None:
-            slope = slope.addcmul_(half_score.double(), root[..., None])
-        row = root[..., None, :]
+        dtype = torch.promote_types(steps.dtype, values.slope.dtype)
+        factor, scale = root.to(dtype)[..., None], scale.to(dtype)[..., None]
+        moved, slope = steps.to(dtype) * factor, values.slope.to(dtype) * scale
+        bend(slope, moved, factor)
         moments = torch.stack(
             [
-                (row @ moved)[..., 0, :],
+                (factor.mT @ moved)[..., 0, :],
                 torch.linalg.vector_norm(moved, dim=2).square_(),
-                (row @ slope)[..., 0, :],
+                (factor.mT @ slope)[..., 0, :],
                 torch.linalg.vector_norm(slope, dim=2).square_(),
                 (moved * slope).sum(2),
             ]
-        )
+        ).double()
         products = None
         if steps.shape[-1] <= SPECTRUM_LIMIT:
-            products = torch.stack([moved.mT @ moved, slope.mT @ slope])
+            products = torch.stack([moved.mT @ moved, slope.mT @ slope]).double()
         weights = root.square()
         number = unit.shape[1] * unit.shape[2]
         return cls(number, shift, weights.sum(2), weights.square().sum(2), moments, None, products)

@@ -44,8 +44,18 @@ class Packet(Protocol):
         """Draw steps in antithetic halves, shape ``(rows, blocks, size, features)``."""
         ...
 
-    def half_score(self, rows: Tensor, steps: Tensor) -> Tensor | None:
-        """Half the slope of log q at steps, the shape of ``steps``; ``None`` for a flat one."""
+    def bend(self, slope: Tensor, moved: Tensor, root: Tensor, rows: Tensor, steps: Tensor) -> None:
+        """Add half the slope of log q times ``root`` to ``slope``, in place.
+
+        Parameters
+        ----------
+        slope, steps
+            Shape ``(rows, blocks, nodes, features)``.
+        moved
+            ``steps * root``.
+        root
+            Shape ``(rows, blocks, nodes, 1)``.
+        """
         ...
 
     def log_density(self, rows: Tensor, steps: Tensor) -> Tensor:
@@ -72,13 +82,11 @@ class GaussianPacket:
         self, rows: Tensor, blocks: int, size: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
         """Draw steps from the envelope in antithetic halves."""
-        return _antithetic_normal(self.centres, len(rows), blocks, size, generator, dtype).mul_(
-            self.tau.to(dtype)
-        )
+        return _antithetic_normal(self.tau, len(rows), blocks, size, generator, dtype)
 
-    def half_score(self, rows: Tensor, steps: Tensor) -> Tensor:
-        """Half the slope of log q: minus the step over twice the variance."""
-        return steps * (-0.5 / self.tau.square())
+    def bend(self, slope: Tensor, moved: Tensor, root: Tensor, rows: Tensor, steps: Tensor) -> None:
+        """Subtract the step over twice the variance."""
+        slope.addcmul_(moved, (-0.5 / self.tau.square()).to(slope))
 
     def log_density(self, rows: Tensor, steps: Tensor) -> Tensor:
         """Log q up to a constant."""
@@ -112,8 +120,8 @@ class BoxPacket:
         low, high = (part[:, None, None] for part in self.widths(rows))
         return (low + both * (high - low)).to(dtype)
 
-    def half_score(self, rows: Tensor, steps: Tensor) -> None:
-        """Nothing: the density is flat."""
+    def bend(self, slope: Tensor, moved: Tensor, root: Tensor, rows: Tensor, steps: Tensor) -> None:
+        """Leave slopes alone: the density is flat."""
         return
 
     def log_density(self, rows: Tensor, steps: Tensor) -> Tensor:
@@ -151,8 +159,7 @@ class KDEPacket:
         self, rows: Tensor, blocks: int, size: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
         """Draw steps from the envelope; the halves mirror each other about the same samples."""
-        noise = _antithetic_normal(self.centres, len(rows), blocks, size, generator, dtype)
-        noise = noise * self.tau.to(dtype)
+        noise = _antithetic_normal(self.tau, len(rows), blocks, size, generator, dtype)
         for place, row in enumerate(rows.tolist()):
             points = self.samples[row].to(dtype)
             shape = (blocks, size // 2)
@@ -160,8 +167,11 @@ class KDEPacket:
             noise[place] += points[torch.cat([chosen, chosen], 1).to(points.device)]
         return noise
 
-    def half_score(self, rows: Tensor, steps: Tensor) -> Tensor:
-        """Half the slope of log q: towards the samples, each by its share of the density."""
+    def bend(self, slope: Tensor, moved: Tensor, root: Tensor, rows: Tensor, steps: Tensor) -> None:
+        """Add the pull of the samples, each by its share of the density."""
+        slope.addcmul_(self._half_score(rows, steps).to(slope), root)
+
+    def _half_score(self, rows: Tensor, steps: Tensor) -> Tensor:
         parts = []
         for place, row in enumerate(rows.tolist()):
             here, points = steps[place].double(), self.samples[row]
@@ -194,15 +204,11 @@ class KDEPacket:
 
 
 def _antithetic_normal(
-    like: Tensor,
-    packets: int,
-    blocks: int,
-    size: int,
-    generator: torch.Generator,
+    tau: Tensor, packets: int, blocks: int, size: int, generator: torch.Generator,
     dtype: torch.dtype,
-) -> Tensor:
-    """Draw standard normal steps, the second half of every block minus the first."""
-    shape = (packets, blocks, size // 2, like.shape[1])
+) -> Tensor:  # fmt: skip
+    """Draw normal steps, the second half of every block minus the first."""
+    shape = (packets, blocks, size // 2, len(tau))
     drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
-    drawn = drawn.to(like.device)
+    drawn = drawn.to(tau.device).mul_(tau.to(dtype))
     return torch.cat([drawn, -drawn], dim=2)

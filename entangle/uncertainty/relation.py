@@ -115,9 +115,8 @@ def uncertainty_relation(
 
     Examples
     --------
-    >>> module = torch.nn.Linear(2, 2).double()
-    >>> _ = module.load_state_dict({"weight": torch.tensor([[1.0, 0], [0, 0]]), "bias": [0, 0]
-    ...     } | {"bias": torch.zeros(2)})
+    >>> module = torch.nn.Linear(2, 2, bias=False).double()
+    >>> _ = module.load_state_dict({"weight": torch.tensor([[1.0, 0.0], [0.0, 0.0]])})
     >>> found = uncertainty_relation(module, [[0.0, 0.0]], [0], tau=1.0)
     >>> [f"{value:.5f}" for value in found.product[0]]  # along the weight, and across
     ['0.50013', '0.50000']
