@@ -64,7 +64,7 @@ class UncertaintyRelation:
         low for few effective draws. ``None`` for more than 32 features.
     errors
         Standard errors by quantity (block jackknife); of quadrature the change from a grid of
-        half as many panels.
+        half as many panels. With a few hundred effective draws 95 % intervals cover about 90 %.
     ess
         Effective draws, shape ``(packets,)``; infinite for quadrature.
     valid, reasons

@@ -9,6 +9,10 @@ within its error, or the slope is not that of the amplitude (a step, a quantised
 nodes do not see the packet. Cauchy and Schwarz then give :math:`\sigma_{x i} \sigma_{p i} \ge
 |1 - B_i| / 2`, and with :math:`r_i` the correlation, :math:`\sigma_{x i} \sigma_{p i} = |c_i| /
 |r_i|`.
+
+Standard errors are estimates too: of skewed weights they come out too small now and then, just
+where the covariance is off. For the verdict they are taken no smaller than those of a Gaussian
+packet with as many effective draws, :math:`1 / \sqrt{2 n_\text{eff}}`.
 """
 
 from __future__ import annotations
@@ -143,7 +147,7 @@ def _reasons(
     n_features = residual.shape[1]
     if degrees:
         quantile = float(stats.t.isf(FALSE_ALARM / (2 * n_features), degrees))
-        reach = quantile * error
+        reach = quantile * torch.maximum(error, (0.5 / ess).sqrt()[:, None])
     else:
         reach = error.clamp_min(GRID_RESIDUAL)
     off = residual.abs() - reach
