@@ -196,6 +196,7 @@ def draw_uncertainty(panels: Sequence[Axes], curves: Mapping[str, ArrayLike]) ->
         accuracy.plot(epochs, values, f"{marker}-", color=colour, label=label, markersize=4)
     accuracy.set_ylabel("accuracy (%)")
     accuracy.set_ylim(0, 102)
+    product.set_ylim(bottom=0)
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.spines["top"].set_visible(False)

@@ -198,6 +198,23 @@ def test_runs_of_any_length_give_the_same_relation(batch_size, packet):
         assert (getattr(exact, quantity) - 1e-12 <= high).all()
 
 
+def test_the_noise_of_the_envelope_can_be_taken_off():
+    """All of it where the loss is constant; nothing is where quadrature makes none."""
+    flat = one(lambda x: 0 * x[:, 0], n_features=5, tau=0.2, draws=64)
+    assert_allclose(flat.sigma_x_corr, 0.2, rtol=1e-9)
+    assert_allclose(flat.sigma_p_corr, 2.5, rtol=1e-9)
+    assert np.abs(flat.sigma_x - 0.2).max() > 1e-3
+    loss = soft_margin(0, 3)
+    exact = one(loss, tau=0.2)
+    assert_allclose(exact.sigma_x_corr, exact.sigma_x, rtol=1e-9)
+    assert_allclose(exact.sigma_p_corr, exact.sigma_p, rtol=1e-9)
+    drawn = one(loss, tau=0.2, draws=20_000, confidence=0.99)
+    for name in ("sigma_x", "sigma_p"):
+        low, high = drawn.interval(f"{name}_corr")
+        assert low < getattr(exact, name) < high
+        assert drawn.errors[f"{name}_corr"] < drawn.errors[name] / 2
+
+
 @settings(max_examples=50)
 @given(st.integers(0, 2**31), st.integers(2, 40), st.integers(1, 4))
 def test_no_sample_breaks_cauchy_and_schwarz(seed, nodes, n_features):

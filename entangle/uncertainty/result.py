@@ -19,7 +19,7 @@ SCHEMA = 1
 Array = NDArray[np.float64]
 QUANTITIES = (
     "sigma_x", "sigma_p", "product", "bound", "covariance", "flux", "residual", "correlation",
-    "product_corr", "efficiency", "displacement", "mean_p",
+    "sigma_x_corr", "sigma_p_corr", "product_corr", "efficiency", "displacement", "mean_p",
 )  # fmt: skip
 
 
@@ -55,6 +55,10 @@ class UncertaintyRelation:
         ``covariance + (1 - flux) / 2``: 0 for every amplitude that has the slope it claims.
     product_corr
         ``1 / (2 |correlation|)``, at least 1/2 by construction; NaN in a box.
+    sigma_x_corr, sigma_p_corr
+        Both spreads with the noise of a Gaussian envelope taken off, see
+        :mod:`entangle.uncertainty.verdict`; the better estimates where the envelope sets most of
+        a spread. NaN in other packets.
     efficiency
         ``(bound / product)^2``, with an envelope 1 / (4 product^2): 1 for a Gaussian packet.
     displacement, mean_p
@@ -90,6 +94,8 @@ class UncertaintyRelation:
     flux: Array
     residual: Array
     product_corr: Array
+    sigma_x_corr: Array
+    sigma_p_corr: Array
     efficiency: Array
     displacement: Array
     mean_p: Array
@@ -156,7 +162,7 @@ class UncertaintyRelation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: means over valid packets, and how they were found."""
-        names = ("sigma_x", "sigma_p", "product", "bound", "covariance", "efficiency")
+        names = ("sigma_x", "sigma_p", "product", "bound", "efficiency", "product_corr")
         means = {name: self.mean(name) for name in names}
         spectrum = None if self.spectrum is None else self.spectrum[self.valid]
         lowest = _plain(float(spectrum.min())) if spectrum is not None and spectrum.size else None

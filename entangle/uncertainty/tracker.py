@@ -32,7 +32,9 @@ class TrackedEpoch:
     number
         Of the epoch, from 1; 0 before training.
     sigma_x, sigma_p, product, bound
-        Means over features and valid packets; NaN if none is valid.
+        Means over features and valid packets, of draws those with the noise of the envelope taken
+        off (``sigma_x_corr``, ``sigma_p_corr``, ``product_corr``); packets may be others at
+        the next look. NaN if none is valid.
     refused
         Packets that may not be believed.
     clean, fgsm, pgd
@@ -144,8 +146,10 @@ class UncertaintyTracker:
             generator=torch.Generator().manual_seed(self.random_state),
             **self.options,
         )
-        names = ("sigma_x", "sigma_p", "product", "bound")
-        return {name: found.mean(name).mean for name in names} | {"refused": found.n_refused}
+        means = {
+            name: found.mean(f"{name}_corr").mean for name in ("sigma_x", "sigma_p", "product")
+        }
+        return means | {"bound": found.mean("bound").mean, "refused": found.n_refused}
 
     def _accuracies(self, model: object) -> dict[str, float]:
         subject = Subject.of(model, self.samples)

@@ -10,6 +10,15 @@ nodes do not see the packet. Cauchy and Schwarz then give :math:`\sigma_{x i} \s
 |1 - B_i| / 2`, and with :math:`r_i` the correlation, :math:`\sigma_{x i} \sigma_{p i} = |c_i| /
 |r_i|`.
 
+In a Gaussian packet the residual :math:`\varepsilon_i` also takes the noise of the envelope off,
+
+.. math:: \sigma_{x i}^2 + 2 \tau_i^2 \varepsilon_i, \qquad
+    \sigma_{p i}^2 + \varepsilon_i / (2 \tau_i^2),
+
+which have the same expectation in the limit, and no variance at all where the loss is constant. In
+hundreds of features, where the envelope sets most of both spreads, nothing else shows what the loss
+adds.
+
 Standard errors are estimates too: of skewed weights they come out too small now and then, just
 where the covariance is off. For the verdict they are taken no smaller than those of a Gaussian
 packet with as many effective draws, :math:`1 / \sqrt{2 n_\text{eff}}`.
@@ -31,7 +40,7 @@ from entangle.uncertainty.amplitudes import Amplitude
 from entangle.uncertainty.choice import Chosen
 from entangle.uncertainty.estimation import Plan, sums_of
 from entangle.uncertainty.moments import Moments, Sums
-from entangle.uncertainty.packets import BoxPacket
+from entangle.uncertainty.packets import BoxPacket, GaussianPacket
 from entangle.uncertainty.result import QUANTITIES, UncertaintyRelation
 
 __all__ = ["Report", "relation_of"]
@@ -58,16 +67,17 @@ def relation_of(
     sums = sums_of(amplitude, packet, frame, plan)
     widths = packet.widths(torch.arange(len(frame.origins), device=frame.origins.device))
     total = sums.merged()
-    values = _quantities(total, widths)
+    tau = chosen.tau if isinstance(packet, GaussianPacket) else None
+    values = _quantities(total, widths, tau)
     n_features = values["product"].shape[1]
     if plan.quadrature:
         coarse = sums_of(amplitude, packet, frame, plan.halved(n_features)).merged()
-        other = _quantities(coarse, widths)
+        other = _quantities(coarse, widths, tau)
         errors = {name: (values[name] - other[name]).abs() for name in QUANTITIES}
         degrees, draws = 0, sums.n_nodes
         ess = torch.full_like(total.weight, torch.inf)
     else:
-        errors, degrees = _jackknife(sums, widths), sums.shift.shape[1] - 1
+        errors, degrees = _jackknife(sums, widths, tau), sums.shift.shape[1] - 1
         ess, draws = sums.effective_nodes(), sums.n_nodes
     reasons = _reasons(values["residual"], errors["residual"], ess, degrees, report.min_ess)
     spectrum = total.spectrum()
@@ -103,14 +113,21 @@ def _labels(chosen: Chosen) -> NDArray[np.int64]:
     return chosen.labels.cpu().numpy()
 
 
-def _quantities(found: Moments, widths: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+def _quantities(
+    found: Moments, widths: tuple[Tensor, Tensor] | None, tau: Tensor | None
+) -> dict[str, Tensor]:
     """Every quantity, shape ``(..., features)``."""
     sigma_x, sigma_p = found.variance_x.sqrt(), found.variance_p.sqrt()
     product, covariance = sigma_x * sigma_p, found.covariance
     flux = found.flux(widths)
     bound = (1 - flux).abs() / 2
     correlation = covariance / product
-    corrected = 0.5 / correlation.abs()
+    corrected, unknown = 0.5 / correlation.abs(), torch.full_like(correlation, torch.nan)
+    residual = covariance + (1 - flux) / 2
+    narrow = wide = unknown
+    if tau is not None:
+        narrow = (found.variance_x + 2 * tau.square() * residual).clamp_min(0.0).sqrt()
+        wide = (found.variance_p + residual / (2 * tau.square())).clamp_min(0.0).sqrt()
     return {
         "sigma_x": sigma_x,
         "sigma_p": sigma_p,
@@ -118,22 +135,26 @@ def _quantities(found: Moments, widths: tuple[Tensor, Tensor] | None) -> dict[st
         "bound": bound,
         "covariance": covariance,
         "flux": flux,
-        "residual": covariance + (1 - flux) / 2,
+        "residual": residual,
         "correlation": correlation,
-        "product_corr": corrected if widths is None else torch.full_like(corrected, torch.nan),
+        "sigma_x_corr": narrow,
+        "sigma_p_corr": wide,
+        "product_corr": corrected if widths is None else unknown,
         "efficiency": (bound / product).square(),
         "displacement": found.mean_x,
         "mean_p": found.mean_p,
     }
 
 
-def _jackknife(sums: Sums, widths: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+def _jackknife(
+    sums: Sums, widths: tuple[Tensor, Tensor] | None, tau: Tensor | None
+) -> dict[str, Tensor]:
     """Find standard errors from leaving out one block at a time, shape ``(packets, features)``."""
     number = sums.shift.shape[1]
     errors: dict[str, list[Tensor]] = {name: [] for name in QUANTITIES}
     for row in range(sums.shift.shape[0]):
         sides = None if widths is None else (widths[0][row], widths[1][row])
-        left = _quantities(sums.packet(row).without_each(), sides)
+        left = _quantities(sums.packet(row).without_each(), sides, tau)
         for name, values in left.items():
             spread = values[0].var(0, correction=0) * (number - 1)
             errors[name].append(spread.sqrt())
