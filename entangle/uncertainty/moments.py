@@ -156,17 +156,20 @@ def finite(shift: Tensor) -> Tensor:
 
 def joined(parts: list[Sums], axis: int) -> Sums:
     """Join sums of several runs of packets (axis 0) or of blocks (axis 1)."""
-    found = {
-        name: None
-        if getattr(parts[0], name) is None
-        else torch.cat([getattr(part, name) for part in parts], axis + extra)
-        for name, extra in (
-            ("shift", 0), ("weight", 0), ("squares", 0), ("moments", 1), ("faces", 1),
-            ("products", 1),
-        )
-    }  # fmt: skip
-    nodes = parts[0].n_nodes if axis == 0 else sum(part.n_nodes for part in parts)
-    return Sums(nodes, **found)
+
+    def beside(name: str, extra: int) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts], axis + extra)
+
+    first = parts[0]
+    return Sums(
+        first.n_nodes if axis == 0 else sum(part.n_nodes for part in parts),
+        beside("shift", 0),
+        beside("weight", 0),
+        beside("squares", 0),
+        beside("moments", 1),
+        None if first.faces is None else beside("faces", 1),
+        None if first.products is None else beside("products", 1),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,15 +28,12 @@ REACH = 9.0  # standard deviations that quadrature covers
 
 
 class Packet(Protocol):
-    """One packet for each of several centres.
+    """One packet for each of several centres."""
 
-    Attributes
-    ----------
-    centres
-        Values of the features that vary, double precision, shape ``(packets, features)``.
-    """
-
-    centres: Tensor
+    @property
+    def centres(self) -> Tensor:
+        """Values of the features that vary, double precision, shape ``(packets, features)``."""
+        ...
 
     def draw(
         self, rows: Tensor, blocks: int, size: int, generator: torch.Generator, dtype: torch.dtype
