@@ -146,9 +146,8 @@ class UncertaintyTracker:
             generator=torch.Generator().manual_seed(self.random_state),
             **self.options,
         )
-        means = {
-            name: found.mean(f"{name}_corr").mean for name in ("sigma_x", "sigma_p", "product")
-        }
+        names = ("sigma_x", "sigma_p", "product")
+        means: dict[str, Any] = {name: found.mean(f"{name}_corr").mean for name in names}
         return means | {"bound": found.mean("bound").mean, "refused": found.n_refused}
 
     def _accuracies(self, model: object) -> dict[str, float]:
