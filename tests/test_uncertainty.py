@@ -81,6 +81,7 @@ def test_a_box_lets_flux_out_and_lowers_the_bound():
     assert_allclose(
         [rising.product, rising.flux, rising.bound], [[[0.167705]], [[0.75]], [[0.125]]], **EXACT
     )
+    assert_allclose([flat.residual, rising.residual], 0, atol=1e-9)
     assert np.isnan(rising.product_corr).all()
 
 
