@@ -150,7 +150,7 @@ class UncertaintyTracker:
         means: dict[str, Any] = {name: found.mean(f"{name}_corr").mean for name in names}
         return means | {"bound": found.mean("bound").mean, "refused": found.n_refused}
 
-    def _accuracies(self, model: object) -> dict[str, float]:
+    def _accuracies(self, model: object) -> dict[str, Any]:
         subject = Subject.of(model, self.samples)
         samples = as_samples(self.samples, subject.device)
         with evaluating(subject.module):
