@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["draw_accuracies", "draw_accuracy_against", "draw_levels"]
+__all__ = ["draw_accuracies", "draw_accuracy_against", "draw_levels", "draw_uncertainty"]
 
 COLOURS = {"as given": "#c44e52", "rearranged": "#1f77b4", "random": "#8c8c8c"}
 MODEL_COLOURS = ("#1f77b4", "#c44e52", "#55a868", "#8172b2", "#dd8452", "#64b5cd")
@@ -164,3 +164,43 @@ def _finish_accuracies(axes: Axes, n_models: int) -> None:
     if n_models > 1:
         axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_uncertainty(panels: Sequence[Axes], curves: Mapping[str, ArrayLike]) -> None:
+    """Draw three panels by epoch: both spreads, their product and its bound, accuracies.
+
+    Parameters
+    ----------
+    panels
+        Three axes.
+    curves
+        Of :meth:`entangle.uncertainty.UncertaintyTracker.curves`: ``number``, ``sigma_x``,
+        ``sigma_p``, ``product``, ``bound``, ``clean``, ``fgsm`` and ``pgd``, each of shape
+        ``(looks,)``.
+    """
+    spreads, product, accuracy = panels
+    epochs = np.asarray(curves["number"])
+    other = spreads.twinx()
+    sides = ((spreads, "sigma_x", "spread of inputs"), (other, "sigma_p", "spread of gradients"))
+    for number, (axes, name, label) in enumerate(sides):
+        colour, marker = _style(number)
+        axes.plot(epochs, np.asarray(curves[name]), f"{marker}-", color=colour, markersize=4)
+        axes.set_ylabel(label, color=colour)
+        axes.tick_params(axis="y", colors=colour)
+    product.plot(epochs, np.asarray(curves["product"]), "o-", color=_style(0)[0], label="product")
+    product.plot(epochs, np.asarray(curves["bound"]), "--", color=COLOURS["random"], label="bound")
+    product.set_ylabel("product of both spreads")
+    for number, (name, label) in enumerate((("clean", "clean"), ("fgsm", "FGSM"), ("pgd", "PGD"))):
+        colour, marker = _style(number)
+        values = 100 * np.asarray(curves[name])
+        accuracy.plot(epochs, values, f"{marker}-", color=colour, label=label, markersize=4)
+    accuracy.set_ylabel("accuracy (%)")
+    accuracy.set_ylim(0, 102)
+    product.set_ylim(bottom=0)
+    for axes in panels:
+        axes.set_xlabel("epoch")
+        axes.spines["top"].set_visible(False)
+    other.spines["top"].set_visible(False)
+    for axes in (product, accuracy):
+        axes.spines["right"].set_visible(False)
+        axes.legend(frameon=False)

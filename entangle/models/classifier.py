@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from entangle.axes import Shape
+from entangle.epochs import Epoch
 from entangle.errors import InputError
 from entangle.logits_classifier import LogitsClassifier, TrainingRows
 from entangle.models.inputs import Inputs, Scaled
@@ -94,6 +96,10 @@ class LocalNetworkClassifier(LogitsClassifier):
         Seed of first values, batches, dropout and split; results are equal on one machine.
     progress
         Show a progress bar on a terminal.
+    on_epoch
+        Called after every epoch with the network so far, a module from rows of ``X`` to logits as
+        :meth:`as_module` returns it, and the :class:`~entangle.epochs.Epoch`; such as an
+        :class:`~entangle.uncertainty.UncertaintyTracker`. It leaves the network as it is.
 
     Attributes
     ----------
@@ -147,6 +153,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         device: torch.device | str | None = None,
         random_state: int | np.random.RandomState | None = None,
         progress: bool = False,
+        on_epoch: Callable[[nn.Module, Epoch], object] | None = None,
     ) -> None:
         self.model = model
         self.shape = shape
@@ -164,6 +171,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         self.device = device
         self.random_state = random_state
         self.progress = progress
+        self.on_epoch = on_epoch
 
     # -- training --------------------------------------------------------------------------
 
@@ -222,6 +230,7 @@ class LocalNetworkClassifier(LogitsClassifier):
             module, objective.losses, rows, plan, torch.Generator().manual_seed(given.seed),
             validation=held, scores=objective.hits, progress=self.progress,
             groups=getattr(module, "parameter_groups", tuple)(),
+            on_epoch=self.on_epoch and partial(self.on_epoch, Scaled(self._inputs, module)),
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
         self.module_ = module
