@@ -267,7 +267,7 @@ class DataTensor:
             If that is more than the available memory.
         """
         exponent = self.n_features * math.log2(self.local_dim) + math.log2(self.n_labels)
-        require_memory(16 * 2.0 ** min(exponent, 1000), "a dense tensor", _free_memory(self))
+        require_memory(16 * 2.0 ** min(exponent, 1000), "a dense tensor", self.free_memory)
         return self._dense * self._scale
 
     @functools.cached_property
@@ -498,8 +498,7 @@ class DataTensor:
     @property
     def free_memory(self) -> float:
         """Bytes free where the tensor lives: on its GPU, or in the machine."""
-        free = _free_memory(self)
-        return free_memory() if free is None else free
+        return free_memory(self.vectors.device)
 
     def _gram_bytes(self, n_matrices: int) -> float:
         """Bytes of so many samples x samples matrices."""
@@ -509,7 +508,7 @@ class DataTensor:
 
     def _check_samples(self, n_matrices: int, max_memory: float | None = None) -> None:
         """Refuse if so many samples x samples matrices do not fit in memory."""
-        limit = _free_memory(self) if max_memory is None else max_memory
+        limit = self.free_memory if max_memory is None else max_memory
         what = f"the Gram matrices of {self.n_samples} samples ({n_matrices} at a time)"
         require_memory(self._gram_bytes(n_matrices), what, limit)
 
@@ -533,9 +532,3 @@ class DataTensor:
         several = self.n_labels > 1
         data, inds = (weights, ("sample", "label")) if several else (weights[:, 0], ("sample",))
         return qtn.TensorNetwork([*tensors, qtn.Tensor(data, inds=inds, tags={"WEIGHTS"})])
-
-
-def _free_memory(tensor: DataTensor) -> float | None:
-    """Bytes free on the tensor's GPU; ``None`` if it has none, for the machine's memory."""
-    device = tensor.vectors.device
-    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psutil
+import torch
 
 from entangle.errors import MemoryLimitError
 
@@ -11,8 +12,10 @@ __all__ = ["free_memory", "require_memory"]
 REPAIR = "use fewer rows or columns, or a machine with more memory"
 
 
-def free_memory() -> float:
-    """Bytes that the machine has available now."""
+def free_memory(device: torch.device | None = None) -> float:
+    """Bytes available now on a GPU, or, on any other device, in the machine."""
+    if device is not None and device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
 
 

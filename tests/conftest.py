@@ -1,4 +1,5 @@
 import os
+import sys
 
 # scikit-learn skips its array API check unless this is set before scipy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -15,3 +16,20 @@ hypothesis.settings.load_profile("entangle")
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
     return torch.device(request.param)
+
+
+@pytest.fixture
+def entangle(monkeypatch, capsys):
+    """Run the command in this process: exit code, standard output, standard error."""
+    from entangle import cli  # not before annotations are checked at import
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["entangle", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -19,22 +19,6 @@ QUICK = ["--rows", "60", "--shuffles", "2"]
 
 
 @pytest.fixture
-def entangle(monkeypatch, capsys):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["entangle", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
 def table(tmp_path):
     def write(frame, name="table.csv"):
         path = tmp_path / name
@@ -460,7 +444,7 @@ def test_a_damaged_file(entangle, tmp_path):
 
 
 def test_too_large_for_memory_is_refused_with_the_size(entangle, monkeypatch):
-    monkeypatch.setattr("entangle.data_tensor._free_memory", lambda tensor: 1e6)
+    monkeypatch.setattr("entangle.data_tensor.free_memory", lambda device: 1e6)
     code, _, err = entangle("diagnose", "digits")
     assert code == 1
     assert "bases of 500 samples" in err

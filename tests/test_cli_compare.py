@@ -12,27 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from entangle import cli, comparison_command
+from entangle import comparison_command
 from entangle.comparison import Comparison, Row
 
 NAMES = ["comparison.csv", "comparison.json", "comparison.png", "comparison.txt"]
 QUICK = ["--epochs", 2, "--folds", 2, "--seeds", 1, "--rows", 60]
-
-
-@pytest.fixture
-def entangle(monkeypatch, capsys):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["entangle", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_compare_prints_a_table_a_model_and_a_sentence_an_order(entangle):

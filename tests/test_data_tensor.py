@@ -357,7 +357,7 @@ def test_the_allowance_for_rounding_grows_with_features_and_components(local):
 
 def test_memory_is_checked_before_the_first_gram_matrix(monkeypatch):
     monkeypatch.setattr(data_tensor, "gram_product", lambda _: pytest.fail("made a Gram matrix"))
-    monkeypatch.setattr(data_tensor, "_free_memory", lambda _: 1e5)
+    monkeypatch.setattr(data_tensor, "free_memory", lambda device: 1e5)
     with pytest.raises(MemoryLimitError, match="Gram matrices of 100 samples"):
         DataTensor(np.random.default_rng(0).random((100, 30))).schmidt_values(Partition([0], 30))
 

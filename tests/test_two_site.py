@@ -246,7 +246,7 @@ def test_the_network_of_the_lowest_validation_loss_comes_back():
 
 
 def test_samples_whose_environments_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr(two_site, "free_memory", lambda: 1e4)
+    monkeypatch.setattr(two_site, "free_memory", lambda device: 1e4)
     with pytest.raises(MemoryLimitError, match=r"40 noisy samples of 6 .* smaller bond_dim, or"):
         sweep_train(cross_entropy(random_network()), rows(), Plan(), Split(4, 0.0))
 

@@ -209,10 +209,9 @@ def _require_memory(network: MatrixProductState, n_rows: int, bond_dim: int) -> 
     elements = elements_per_sample(
         n_features, network.local_dim, bond_dim, network.n_labels, network.label_site
     )
-    cuda = parameter.device.type == "cuda"
-    free = torch.cuda.mem_get_info(parameter.device)[0] if cuda else free_memory()
     require_memory(
         n_rows * elements * parameter.element_size(),
-        f"sweeping over {n_rows} noisy samples of {n_features} features", free,
+        f"sweeping over {n_rows} noisy samples of {n_features} features",
+        free_memory(parameter.device),
         "pass fewer samples or a smaller bond_dim, or solver='adam', which takes batches",
     )  # fmt: skip
