@@ -147,7 +147,7 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _logits_module(self) -> nn.Module:
-        """Module from rows, as the user passes them, to logits, on their device."""
+        """Return a module from rows, as the user passes them, to logits, on the model's device."""
 
     def as_module(self) -> nn.Module:
         """Fitted model as a module from rows of ``X`` to logits, differentiable in the rows.

@@ -90,9 +90,7 @@ def legal_steps(
     return found
 
 
-def _affordable(
-    surety: Tensor, costs: Tensor, radius: Tensor, norm: str
-) -> tuple[Tensor, Tensor]:
+def _affordable(surety: Tensor, costs: Tensor, radius: Tensor, norm: str) -> tuple[Tensor, Tensor]:
     """Which changes to make, shape ``(samples, groups)``, and the radius that is left."""
     wanted = surety > 0
     if norm == "linf":

@@ -56,7 +56,7 @@ def climb(
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Steps at which step sizes are judged.
+    """List the steps at which step sizes are judged.
 
     Examples
     --------

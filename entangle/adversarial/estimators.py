@@ -83,7 +83,7 @@ class TwoLogits(nn.Module):
 
 
 def exact_module(estimator: object) -> nn.Module | None:
-    """Module from rows to logits in the order of ``classes_``; ``None`` if there is none.
+    """Build a module from rows to logits in the order of ``classes_``; ``None`` if there is none.
 
     Parameters
     ----------
@@ -101,8 +101,10 @@ def exact_module(estimator: object) -> nn.Module | None:
     if as_module is not None:
         return as_module()
     if isinstance(estimator, LinearClassifierMixin):
+        fitted: Any = estimator
+        matrix = np.atleast_2d(fitted.coef_).T
         return _with_two_logits(
-            [Dense(np.atleast_2d(estimator.coef_).T, np.atleast_1d(estimator.intercept_))]
+            [Dense(matrix, np.broadcast_to(fitted.intercept_, matrix.shape[1]))]
         )
     if isinstance(estimator, MLPClassifier) and estimator.activation in ACTIVATIONS:
         return _perceptron(estimator)
@@ -138,7 +140,7 @@ def _with_two_logits(layers: list[nn.Module]) -> nn.Module:
 
 
 def scores(estimator: Any) -> Callable[[Tensor], Tensor] | None:
-    """Function from rows to probabilities or decision values; ``None`` if it has neither."""
+    """Wrap probabilities or decision values of rows as a function; ``None`` without either."""
     function = getattr(estimator, "predict_proba", getattr(estimator, "decision_function", None))
     if function is None:
         return None

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from entangle.adversarial.attack import Attack
 from entangle.adversarial.masking import Examination, MaskingReport, Probe, black_box
-from entangle.adversarial.neighbourhood import Neighbourhood
 from entangle.adversarial.portfolio import by_differences
 from entangle.adversarial.result import RobustnessCurve, binomial_interval
 from entangle.adversarial.subject import Subject
@@ -76,7 +75,7 @@ class Evaluation:
         return Judge(self.subject, self.victim)
 
     def probe(self) -> Probe:
-        """Some of the correct samples, to examine the model on."""
+        """Take some of the correct samples, to examine the model on."""
         correct = (self.distance > 0).nonzero()[:, 0]
         rows = correct[:: max(1, -(-len(correct) // PROBED))]
         positive = [radius for radius in self.plan.radii if radius > 0]

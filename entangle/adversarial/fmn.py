@@ -98,7 +98,9 @@ class _Search:
             farther = torch.where(torch.isfinite(radius), radius * (1 + SHRINK), ahead)
             outside = torch.where(found, radius * (1 + change), torch.maximum(ahead, farther))
             inside = torch.minimum(radius * (1 - change), self.sizes)
-            radius = torch.where(hit, torch.where(torch.isfinite(inside), inside, self.sizes), outside)
+            radius = torch.where(
+                hit, torch.where(torch.isfinite(inside), inside, self.sizes), outside
+            )
             reach = _reach(radius, reach)
             size = reach * max(fall, 1e-3)
             slope = movable(slope, now, room) if room.norm == "l1" else slope

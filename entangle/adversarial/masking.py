@@ -161,7 +161,7 @@ def _probabilities(victim: Victim) -> Finding:
 
 
 def _plain(task: Task) -> Task:
-    """Outputs as they are, as an attack that knows nothing of them sees them."""
+    """Take outputs as they are, as an attack that knows nothing of them sees them."""
     plain = replace(task.victim, temperature=1.0, probabilities=False, differences=False)
     return replace(task, victim=plain)
 

@@ -83,9 +83,7 @@ class Neighbourhood:
             if immutable is not None:
                 low, high = low.masked_fill(immutable, 0.0), high.masked_fill(immutable, 0.0)
         radius = torch.full_like(origin[:, :1], eps)
-        found = cls(
-            origin, samples.shape[1:], norm, radius, lower, upper, scale, low, high, groups
-        )
+        found = cls(origin, samples.shape[1:], norm, radius, lower, upper, scale, low, high, groups)
         return found.within(radius)
 
     def require_legal(self) -> None:
@@ -101,8 +99,10 @@ class Neighbourhood:
             (self.lower, "below lower", torch.lt),
             (self.upper, "above upper", torch.gt),
         ):
-            wrong = None if bound is None else beyond(self.origin, bound).nonzero()
-            if wrong is not None and len(wrong):
+            if bound is None:
+                continue
+            wrong = beyond(self.origin, bound).nonzero()
+            if len(wrong):
                 row, column = wrong[0].tolist()
                 raise InputError(
                     f"{len(wrong)} values of X are outside the bounds; the first is "
@@ -154,7 +154,7 @@ class Neighbourhood:
         )
 
     def values(self, steps: Tensor) -> Tensor:
-        """Samples after displacements, as a model takes them, shape ``(samples, *shape)``."""
+        """Move the samples, as a model takes them, shape ``(samples, *shape)``."""
         moved = self.legal(steps)
         if self.scale is not None:
             moved = moved * self.scale

@@ -29,4 +29,3 @@ def one_of(noun: str, given: object, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(given).lower(), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "pass one of these names"
     raise InputError(f"{noun} is one of {', '.join(map(repr, known))}, got {given!r}; {hint}")
-

@@ -73,8 +73,7 @@ def _largest_first(sizes: Tensor, caps: Tensor, wanted: Tensor) -> Tensor:
     order = sizes.argsort(1, descending=True)
     ranked, room = sizes.gather(1, order), caps.gather(1, order)
     gains = torch.where(ranked > 0, ranked * room, 0.0)
-    before = gains.cumsum(1) - gains
-    before = torch.where(torch.isnan(before), torch.inf, before)
+    before = torch.cat([torch.zeros_like(wanted), gains.cumsum(1)[:, :-1]], dim=1)
     rest = (wanted - before).clamp_min(0.0)
     moved = torch.minimum(rest / ranked.clamp_min(1e-300), room)
     moved = torch.where(ranked > 0, moved, 0.0)

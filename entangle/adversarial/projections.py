@@ -103,7 +103,7 @@ def _shortened(sizes: Tensor, caps: Tensor, radius: Tensor) -> Tensor:
     r"""Values :math:`\min((a - \lambda)_+, b)` whose sum is the radius, or smaller at lambda 0."""
     below = torch.zeros_like(radius)  # its sum is at least the radius, that of above at most
     above = sizes.amax(1, keepdim=True)
-    cut = below
+    cut, inside = below, sizes
     for _ in range(_STEPS):
         rest = sizes - cut
         inside = torch.minimum(rest.clamp_min(0.0), caps)

@@ -18,7 +18,7 @@ SCHEMA = 1
 
 
 def binomial_interval(hits: int, total: int, confidence: float) -> tuple[float, float]:
-    """Ends of the interval of Clopper and Pearson for a share.
+    """Bound a share by the interval of Clopper and Pearson.
 
     It covers the true share with at least the stated probability, however few the samples.
 

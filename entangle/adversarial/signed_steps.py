@@ -16,12 +16,12 @@ from torch import Tensor
 from entangle.adversarial.attack import Attack, Record
 from entangle.adversarial.directions import ascent, movable
 from entangle.adversarial.losses import margin
+from entangle.adversarial.options import one_of
 from entangle.adversarial.task import Task
 from entangle.adversarial.threat import ThreatModel
 from entangle.adversarial.victim import Victim
 from entangle.errors import InputError
 from entangle.training import require_count
-from entangle.adversarial.options import one_of
 
 __all__ = ["FGSM", "PGD", "pgd"]
 

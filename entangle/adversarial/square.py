@@ -15,7 +15,6 @@ the first displacement in Linf has stripes along the last axis; windows are shar
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -109,9 +108,7 @@ class _Search:
         self.record.note_best(self.rows, self.best, -self.margins)
 
     def _signs(self, *shape: int) -> Tensor:
-        drawn = torch.randint(
-            0, 2, shape, generator=self.generator, device=self.generator.device
-        )
+        drawn = torch.randint(0, 2, shape, generator=self.generator, device=self.generator.device)
         return (drawn * 2 - 1).to(self.best if hasattr(self, "best") else self.task.room.origin)
 
     def _first(self) -> Tensor:
@@ -135,11 +132,11 @@ class _Search:
         """Plus or minus the radius, one sign a channel and sample."""
         room, part = self.task.room, window.part
         signs = self._signs(len(tried), self.grid.channels, 1, 1)
-        moved = (signs * room.radius[:, :, None, None]).expand(
-            -1, -1, window.height, window.width
-        )
+        moved = (signs * room.radius[:, :, None, None]).expand(-1, -1, window.height, window.width)
         if room.floor is not None and room.ceiling is not None:
-            moved = moved.clamp(self.grid.view(room.floor)[part], self.grid.view(room.ceiling)[part])
+            moved = moved.clamp(
+                self.grid.view(room.floor)[part], self.grid.view(room.ceiling)[part]
+            )
         self.grid.view(tried)[part] = moved
 
     def _take_over(self, tried: Tensor, window: Window, other: Window) -> None:

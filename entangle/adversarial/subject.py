@@ -69,7 +69,8 @@ class Subject:
                 return cls(model, device, model)
             return cls(lambda samples: model(samples.to(dtype)), device, model)
         if callable(model) and not isinstance(model, type):
-            return cls(model, _device_of(X))
+            function: Any = model
+            return cls(function, _device_of(X))
         raise InputError(
             "model is a torch module, a function from samples to logits, or a fitted classifier, "
             f"got {type(model).__name__}; pass an instance of one of these"
@@ -108,7 +109,7 @@ def _of_estimator(model: Any, X: object) -> Subject:
 
 
 def as_samples(X: object, device: torch.device) -> Tensor:
-    """Samples in single precision, shape ``(samples, *sample)``.
+    """Read samples in single precision, shape ``(samples, *sample)``.
 
     Raises
     ------

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from entangle.adversarial.neighbourhood import Neighbourhood
-from entangle.adversarial.projections import ORDERS
 from entangle.adversarial.options import one_of
+from entangle.adversarial.projections import ORDERS
 from entangle.errors import InputError
 
 __all__ = ["ThreatModel"]
@@ -96,7 +96,7 @@ class ThreatModel:
         return replace(self, eps=eps)
 
     def around(self, samples: Tensor) -> Neighbourhood:
-        """What samples may become, as displacements.
+        """Describe what samples may become, as displacements.
 
         Parameters
         ----------
@@ -122,12 +122,14 @@ class ThreatModel:
         groups = _checked_groups(self.groups, int(np.prod(shape)), scale, fixed)
         if groups:
             lower, upper = _unit_range(lower, upper, groups, int(np.prod(shape)))
-        parts = (
+        bounds = [
             None if part is None else torch.as_tensor(part, dtype=samples.dtype).to(samples.device)
             for part in (lower, upper, scale)
-        )
+        ]
         still = None if fixed is None else torch.as_tensor(fixed.astype(bool)).to(samples.device)
-        found = Neighbourhood.of(samples, self.norm, float(self.eps), *parts, still, groups)
+        found = Neighbourhood.of(
+            samples, self.norm, float(self.eps), bounds[0], bounds[1], bounds[2], still, groups
+        )
         found.require_legal()
         return found
 
@@ -156,7 +158,7 @@ def _numbers(name: str, value: object) -> NDArray[np.float64]:
 def _checked_groups(
     groups: Sequence[Sequence[int]], n_features: int, scale: NDArray | None, fixed: NDArray | None
 ) -> tuple[tuple[int, ...], ...]:
-    """Groups that may change.
+    """Check groups; return those that may change.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ class Grid:
         for length in (self.height, self.width):
             count = max(1, round(length / 5))
             edges = [round(length * place / count) for place in range(count + 1)]
-            sides.append(list(zip(edges[:-1], edges[1:], strict=True)))
+            sides.append(list(pairwise(edges)))
         for top, bottom in sides[0]:
             for left, right in sides[1]:
                 yield Window(top, left, bottom - top, right - left)

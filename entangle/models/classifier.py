@@ -26,8 +26,8 @@ from entangle.errors import InputError
 from entangle.logits_classifier import LogitsClassifier, TrainingRows
 from entangle.models.inputs import Inputs, Scaled
 from entangle.models.registry import build_model, resolve_recipe
-from entangle.seeding import seeded
 from entangle.partition import axes_of_samples
+from entangle.seeding import seeded
 from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
