@@ -164,7 +164,7 @@ def test_the_attack_leaves_the_network_alone():
 
 
 def test_the_step_sees_attacked_samples_in_training_mode_and_scores_are_clean():
-    found, batch = attacked()
+    found, batch = attacked(ThreatModel("linf", 8.0))
     found.network.train()
     found.losses(*batch).sum().backward()
     values, training = found.objective.seen[0]
@@ -172,7 +172,12 @@ def test_the_step_sees_attacked_samples_in_training_mode_and_scores_are_clean():
     assert float((values - found.read(batch[0])).abs().max()) > 0.01
     assert all(p.grad is not None for p in found.network.parameters())
     found.network.eval()
-    assert_array_equal(found.hits(*batch), found.objective.hits(found.read(batch[0]), *batch[1:]))
+    clean, moved = (
+        found.objective.hits(found.read(samples), *batch[1:])
+        for samples in (batch[0], found.moved(*batch[:2]))
+    )
+    assert not torch.equal(clean, moved)
+    assert torch.equal(found.hits(*batch), clean)
 
 
 def test_validation_losses_are_attacked_without_chance_and_training_ones_with():
