@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
-
 from entangle.axes import Shape
 from entangle.comparison.result import Comparison
 from entangle.comparison.schedule import Schedule

@@ -70,7 +70,7 @@ class Setting:
         }
 
     def notes(self) -> tuple[str, ...]:
-        """What was done to the data and to the layout, one sentence each."""
+        """Say what was done to the data and to the layout, one sentence each."""
         return (*self.data.notes, *_layout_notes(self.data, self.contenders))
 
 
