@@ -257,9 +257,13 @@ class RobustnessComparison:
             "notes": list(self.notes),
         }
 
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a training and radius, radius 0 first; what is unknown is NaN."""
+        return [line for row in self.rows for line in self._lines(row)]
+
     def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] = "pandas") -> Any:
-        """One row a training and radius, radius 0 first; what is unknown is NaN."""
-        lines = [line for row in self.rows for line in self._lines(row)]
+        """Return :meth:`records` as a data frame of ``backend``."""
+        lines = self.records()
         table = {name: [line[name] for line in lines] for name in lines[0]}
         return nw.from_dict(table, backend=backend).to_native()
 
