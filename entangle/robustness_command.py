@@ -137,7 +137,8 @@ def robustness(
     words = ["entangle", "robustness", *data_words(data, target, shape, impute, drop, seed),
              *given({"--models": models, "--orderings": orderings, "--norm": norm, "--eps": eps,
                      "--unit": unit, "--bounds": None if bounds == "auto" else bounds,
-                     "--rows": rows, "--epochs": epochs, "--baseline": baseline})]  # fmt: skip
+                     "--folds": folds, "--attacked": attacked, "--rows": rows,
+                     "--epochs": epochs, "--baseline": baseline})]  # fmt: skip
     follow = _following(attack, adversarial_training, found)
     sys.stdout.write(f"next: {shlex.join([*words, *follow])}\n")
 

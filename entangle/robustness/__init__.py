@@ -7,6 +7,7 @@ attacked rows stands beside that of the same rows as they were.
 
 from entangle.robustness.comparing import compare_robustness
 from entangle.robustness.portfolio import FAST
-from entangle.robustness.result import RobustnessComparison, RobustRow, RobustStanding
+from entangle.robustness.result import RobustnessComparison, RobustStanding
+from entangle.robustness.rows import RobustRow
 
 __all__ = ["FAST", "RobustRow", "RobustStanding", "RobustnessComparison", "compare_robustness"]

@@ -23,7 +23,8 @@ from entangle.errors import InputError
 from entangle.progress import progress_bar
 from entangle.robustness.cells import Attacked, AttackPlan, attacked_model
 from entangle.robustness.portfolio import attacks_wanted
-from entangle.robustness.result import RobustnessComparison, RobustRow
+from entangle.robustness.result import RobustnessComparison
+from entangle.robustness.rows import RobustRow
 from entangle.robustness.units import Bounds, rules_for
 from entangle.training import require_count
 

@@ -14,41 +14,12 @@ from numpy.typing import NDArray
 from entangle.comparison.intervals import Interval, corrected_interval
 from entangle.comparison.pairing import by_resample
 from entangle.comparison.result import plain
-from entangle.robustness.cells import Attacked
+from entangle.robustness.rows import RobustRow, row_records
 from entangle.robustness.wording import robustness_text
 
-__all__ = ["RobustRow", "RobustStanding", "RobustnessComparison"]
+__all__ = ["RobustStanding", "RobustnessComparison"]
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class RobustRow(Attacked):
-    """One training, and the attacks on it; with the fields of :class:`Attacked`.
-
-    Attributes
-    ----------
-    ordering, model
-        Their names.
-    seed, fold
-        Of the split; the seed is that of the order, of the model, of the rows that are attacked
-        and of the attacks, too.
-    cut
-        Surrogate H of the training rows in this order.
-    train_entropy_nats
-        Of the training rows in this order, mean over the canonical cuts of levels 1 to 4.
-    n_train, n_test
-        Rows.
-    """
-
-    ordering: str
-    model: str
-    seed: int
-    fold: int
-    cut: float
-    train_entropy_nats: float | None
-    n_train: int
-    n_test: int
 
 
 @dataclass(frozen=True)
@@ -259,35 +230,13 @@ class RobustnessComparison:
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a training and radius, radius 0 first; what is unknown is NaN."""
-        return [line for row in self.rows for line in self._lines(row)]
+        return [line for row in self.rows for line in row_records(row, self.epsilons, self.unit)]
 
     def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] = "pandas") -> Any:
         """Return :meth:`records` as a data frame of ``backend``."""
         lines = self.records()
         table = {name: [line[name] for line in lines] for name in lines[0]}
         return nw.from_dict(table, backend=backend).to_native()
-
-    def _lines(self, row: RobustRow) -> list[dict[str, Any]]:
-        """Rows of the table: what was measured at each radius."""
-        fixed = {name: getattr(row, name) for name in ("model", "ordering", "seed", "fold")}
-        clean = [row.entropy_nats]
-        attacked = clean + (row.attacked_entropy_nats or [None] * len(self.epsilons))
-        noise = clean + (row.noise_entropy_nats or [None] * len(self.epsilons))
-        accuracies = [row.unattacked_accuracy, *row.robust_accuracy]
-        return [
-            fixed | {
-                f"eps_{self.unit}": eps, "robust_accuracy": accuracy,
-                "entropy_nats": _number(entropy), "noise_entropy_nats": _number(control),
-                "clean_accuracy": row.accuracy, "n_attacked": row.n_attacked,
-                "n_train": row.n_train, "n_test": row.n_test,
-                "train_entropy_nats": _number(row.train_entropy_nats), "cut": row.cut,
-                "train_seconds": row.train_seconds, "attack_seconds": row.attack_seconds,
-                "signs": "; ".join(row.signs),
-            }
-            for eps, accuracy, entropy, control in zip(
-                (0.0, *self.epsilons), accuracies, attacked, noise, strict=True
-            )
-        ]  # fmt: skip
 
     def to_text(self) -> str:
         """Tables and sentences for each ordering, for a terminal."""
@@ -301,10 +250,6 @@ def _robust(place: int) -> Callable[[RobustRow], float]:
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _renamed(standing: dict[str, Any]) -> dict[str, Any]:
