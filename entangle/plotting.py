@@ -197,8 +197,8 @@ def _draw_band(
     """Draw a line of means, and a band between the ends where there are any."""
     colour, marker = _style(number)
     means, low, high = values.T
-    axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
-    axes.plot(x, means, f"{marker}-", color=colour, markersize=5, label=label)
+    axes.fill_between(x, low, high, facecolor=(colour, 0.1), edgecolor=(colour, 0.5), linewidth=0.6)
+    axes.plot(x, means, f"{marker}-", color=colour, markersize=5, label=label, clip_on=False)
 
 
 def _draw_names(axes: Axes, names: Sequence[str], x: NDArray[np.floating]) -> None:

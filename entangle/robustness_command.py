@@ -210,6 +210,7 @@ def _figure(found: RobustnessComparison) -> Any:
     for row in panels:
         for panel in row[1:]:
             panel.set_ylabel("")
+            panel.get_legend().remove()
     return figure
 
 

@@ -63,7 +63,7 @@ def test_an_interruption_says_where_to_go_on(entangle, tmp_path, monkeypatch):
     [
         (["--eps", "a"], 2, "written as 0.02,0.05,0.1"),
         (["--eps", "0"], 1, "finite and above 0"),
-        (["--attack", "fats"], 1, "did you mean"),
+        (["--attack", "fats"], 1, "did you mean 'fast'?"),
         (["--norm", "l3"], 1, "norm is one of"),
         (["--unit", "meter"], 1, "unit is 'range' or 'std'"),
         (["--attacked", "1"], 2, "Usage:"),

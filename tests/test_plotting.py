@@ -89,6 +89,6 @@ def test_entropies_under_attack_stand_beside_their_control():
     draw_entropies_under_attack(axes, (0.0, 0.1), values, {"random": [0.1, 0.12]})
     solid, dashed, legend = axes.lines
     assert solid.get_ydata().tolist() == [0.1, 0.2]
-    assert dashed.get_ydata() == [0.1, 0.12]
+    assert list(dashed.get_ydata()) == [0.1, 0.12]
     assert (dashed.get_linestyle(), dashed.get_color()) == ("--", solid.get_color())
     assert legend.get_label() == "same steps, random signs"

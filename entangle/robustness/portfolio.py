@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from entangle.adversarial import APGD, Attack, Square, TargetedAPGD
+from entangle.adversarial import APGD, ATTACKS, Attack, Square, TargetedAPGD
+from entangle.adversarial.options import one_of
 
 __all__ = ["FAST", "attacks_wanted"]
 
@@ -17,8 +18,25 @@ FAST: tuple[Attack, ...] = (
 
 
 def attacks_wanted(attack: str | Attack | Sequence[str | Attack]) -> list[str | Attack]:
-    """Attacks from what a user passes: ``"fast"``, or as for ``robustness_curve``."""
-    if isinstance(attack, str) and attack == "fast":
-        return list(FAST)
+    """Attacks from what a user passes, checked before any work.
+
+    Parameters
+    ----------
+    attack
+        ``"fast"``, ``"standard"``, another name, an attack, or several of these.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+    """
     several: Any = [attack] if isinstance(attack, str | Attack) else attack
-    return list(several)
+    found: list[str | Attack] = []
+    for given in several:
+        if isinstance(given, Attack):
+            found.append(given)
+        elif one_of("attack", given, ["fast", "standard", *ATTACKS]) == "fast":
+            found += FAST
+        else:
+            found.append(given)
+    return found

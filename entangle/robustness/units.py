@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from entangle.adversarial import ThreatModel
@@ -75,7 +76,7 @@ def rules_for(data: Dataset, norm: str, unit: str | None, bounds: Bounds) -> Rul
     Raises
     ------
     InputError
-        If an option is unknown.
+        If an option is unknown, or values lie outside bounds that are given.
     """
     values = data.X.astype(np.float64)
     binary = bool(((values == 0) | (values == 1)).all())
@@ -94,6 +95,7 @@ def rules_for(data: Dataset, norm: str, unit: str | None, bounds: Bounds) -> Rul
         bounds = "observed" if unit == "range" else None
     lower, upper, words = _limits(values, bounds, shared)
     threat = ThreatModel(norm, 0.0, lower, upper, scale, still if still.any() else None, groups)
+    threat.around(torch.from_numpy(data.X.astype(np.float32)))  # refuses bounds that do not hold
     return Rules(threat, unit, shared, words, _notes(groups, odd, norm))
 
 
