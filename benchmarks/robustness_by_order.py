@@ -48,14 +48,14 @@ TREE = (("bond_dim", 6),)
 # Cheapest first.
 TASKS = (
     Task("dna", "tree", 12, TREE),
-    Task("semeion", "tree", 12, TREE),
+    Task("semeion", "tree", 40, TREE),
     Task("dna", "cnn", 15, CNN),
     Task("semeion", "cnn", 15, CNN),
     Task("dna", "s4", 10, S4),
     Task("semeion", "s4", 12, S4),
     Task("dna", "attention", 12, ATTENTION),
     Task("semeion", "attention", 12, ATTENTION),
-    Task("fsdd", "tree", 12, TREE, epsilons=(0.02, 0.05, 0.1)),
+    Task("fsdd", "tree", 40, TREE, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "cnn", 15, CNN, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "s4", 10, S4, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "attention", 10, ATTENTION, epsilons=(0.02, 0.05, 0.1)),
