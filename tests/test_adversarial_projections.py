@@ -68,6 +68,7 @@ def test_a_projection_is_legal_and_no_legal_point_lies_further_along(norm, probl
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_projections_are_those_of_a_solver(norm):
     rng = np.random.default_rng(0)
+    room = {"l1": lambda v: 0.8 - v.sum(), "l2": lambda v: 0.64 - ((v[:4] - v[4:]) ** 2).sum()}
     for _ in range(10):
         steps, high = rng.normal(size=4), rng.uniform(0, 1, 4)
         low = -rng.uniform(0, 1, 4)
@@ -78,10 +79,7 @@ def test_projections_are_those_of_a_solver(norm):
         parts = optimize.minimize(
             lambda v, aim=steps: ((v[:4] - v[4:] - aim) ** 2).sum(), np.zeros(8),
             bounds=[*zip(np.zeros(4), high, strict=True), *zip(np.zeros(4), -low, strict=True)],
-            constraints={
-                "type": "ineq",
-                "fun": lambda v: 0.8 - v.sum() if norm == "l1" else 0.64 - ((v[:4] - v[4:])**2).sum(),
-            },
+            constraints={"type": "ineq", "fun": room[norm]},
             options={"ftol": 1e-14, "maxiter": 500},
         )  # fmt: skip
         np.testing.assert_allclose(found[0], parts.x[:4] - parts.x[4:], atol=1e-5)
@@ -132,3 +130,12 @@ def test_no_shorter_point_of_the_box_reaches_the_plane(norm, seed):
     assert float((slope * found).sum()) >= 0.6 * most * (1 - 1e-6)
     shorter = 0.999 * lengths(found, norm)
     assert support(slope, shorter, room.low, room.high, norm) < 0.6 * most
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_small_ball_holds_what_is_left_of_long_displacements(norm):
+    steps = 3 * torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
+    radius = torch.full((200, 1), 1e-3)
+    for high in (torch.full_like(steps, torch.inf), torch.full_like(steps, 2e-4)):
+        found = project(steps, radius, norm, -high, high)
+        assert float(lengths(found.double(), norm).max()) <= 1e-3 * (1 + 1e-6)

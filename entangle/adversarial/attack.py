@@ -19,6 +19,7 @@ class Attack(ABC):
     """A way to look for adversarial samples; its options are the fields of a frozen dataclass."""
 
     needs_gradient = True
+    any_radius = False  # whether it looks for the nearest sample, whatever the radius
 
     @abstractmethod
     def run(self, task: Task, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from entangle.adversarial.attack import Attack
 from entangle.adversarial.masking import Examination, MaskingReport, Probe, black_box
 from entangle.adversarial.portfolio import by_differences
+from entangle.adversarial.projections import lengths
 from entangle.adversarial.result import RobustnessCurve, binomial_interval
 from entangle.adversarial.subject import Subject
 from entangle.adversarial.task import Task
@@ -77,7 +78,8 @@ class Evaluation:
     def probe(self) -> Probe:
         """Take some of the correct samples, to examine the model on."""
         correct = (self.distance > 0).nonzero()[:, 0]
-        rows = correct[:: max(1, -(-len(correct) // PROBED))]
+        spread = torch.linspace(0, len(correct) - 1, min(PROBED, len(correct)))
+        rows = correct[spread.round().long().to(correct.device)]
         positive = [radius for radius in self.plan.radii if radius > 0]
         middle = positive[len(positive) // 2] if positive else 0.0
         room = self.room.rows(rows)
@@ -114,17 +116,21 @@ class Evaluation:
         with progress_bar("attacking", total, progress) as advance:
             for level, radius in enumerate(self.plan.radii):
                 for name, attack in attacks.items():
-                    if radius > 0:
+                    done = attack.any_radius and level > 0 and self.plan.radii[level - 1] > 0
+                    if radius > 0 and not done:
                         self._attack(level, name, attack)
                     advance(1)
 
     def _attack(self, level: int, name: str, attack: Attack) -> None:
         open_ = (self.first > level).nonzero()[:, 0]
+        level = len(self.plan.radii) - 1 if attack.any_radius else level
         for rows in open_.split(self.plan.batch_size):
             room = self.room.rows(rows).within(self.plan.radii[level])
             task = Task(self.victim, room, self.labels[rows])
             steps = attack.run(task, self.plan.generator)
             fooled = task.margins(steps) < 0
+            if attack.any_radius:
+                fooled &= lengths(steps, room.norm)[:, 0] <= room.radius[:, 0]
             if not bool(fooled.any()):
                 continue
             left = fooled.nonzero()[:, 0]

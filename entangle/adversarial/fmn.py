@@ -49,6 +49,8 @@ class FMN(Attack):
     steps: int = 100
     polish: int = 10
 
+    any_radius = True
+
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
         require_count("polish", self.polish + 1)

@@ -119,4 +119,6 @@ def _shortened(sizes: Tensor, caps: Tensor, radius: Tensor) -> Tensor:
         if bool(settled.all()):
             break
         cut = torch.where(settled, cut, found)
-    return inside
+    # Of values far longer than the radius little is left, and that carries their rounding.
+    total = inside.sum(1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
+    return inside * (radius / total).clamp_max(1.0)

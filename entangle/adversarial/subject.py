@@ -157,7 +157,7 @@ def class_numbers(y: object, n_samples: int, n_classes: int, classes: Any) -> Te
         if not known.all():
             raise InputError(
                 f"y has labels that the model does not know, the first is "
-                f"{given[~known][0]!r}; it was trained on {list(classes)[:10]}"
+                f"{given[~known][:1].tolist()[0]!r}; it was trained on {classes[:10].tolist()}"
             )
         return torch.from_numpy(np.searchsorted(classes, given))
     numbers = given.astype(np.float64) if given.dtype.kind in "buif" else None

@@ -95,11 +95,17 @@ class Victim:
 
     @torch.no_grad()
     def logits(self, samples: Tensor, repeats: int = 1) -> Tensor:
-        """Mean logits over the draws, times ``repeats`` of them, shape ``(batch, classes)``."""
+        """Mean logits over ``repeats`` times the draws, shape ``(batch, classes)``.
+
+        Of a model that is not random, the logits.
+        """
         total = self._once(samples)
-        for _ in range(self.draws * repeats - 1):
+        if not self.random:
+            return total
+        count = self.draws * repeats
+        for _ in range(count - 1):
             total = total + self._once(samples)
-        return total / (self.draws * repeats) if self.random else total
+        return total / count
 
     def margins(self, samples: Tensor, labels: Tensor) -> Tensor:
         """Logit of the label minus the largest other, shape ``(batch,)``; below 0: fooled."""
