@@ -67,7 +67,7 @@ _HOME = {
     "width_bounds": "width",
 }
 
-_MODULES = ["adversarial", "models", "networks"]
+_MODULES = ["adversarial", "computational_entanglement", "models", "networks"]
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"

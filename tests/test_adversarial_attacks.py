@@ -243,6 +243,14 @@ def test_the_short_one_raises_the_loss_and_touches_nothing(norm, device):
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
 
 
+def test_a_caller_that_asks_for_no_gradients_gets_the_same():
+    module, samples, labels = perceptron(), data(), torch.zeros(20, dtype=torch.long)
+    threat = ThreatModel("linf", 0.3, 0.0, 1.0)
+    found = pgd(module, samples, labels, threat)
+    with torch.no_grad():
+        assert torch.equal(pgd(module, samples, labels, threat), found)
+
+
 def test_double_precision_stays_double():
     module, samples = perceptron().double(), data().double()
     found = pgd(module, samples, module(samples).argmax(1), ThreatModel("l2", 0.1))

@@ -140,9 +140,9 @@ class Victim:
         with torch.enable_grad():
             logits = self._once(leaf)
             values = loss(logits)
-        slope = None
-        if values.requires_grad:
-            (slope,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
+            slope = None
+            if values.requires_grad:
+                (slope,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
         slope = torch.zeros_like(leaf) if slope is None else slope
         return values.detach(), slope, logits.detach()
 
