@@ -126,6 +126,7 @@ def compare_orderings(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.neighbors import KNeighborsClassifier
     >>> X = np.random.default_rng(0).standard_normal((60, 8)).cumsum(axis=1)
     >>> found = compare_orderings(X, X[:, 4] > 0, ("random", "natural"), [KNeighborsClassifier()])

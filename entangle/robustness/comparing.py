@@ -131,6 +131,7 @@ def compare_robustness(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
     >>> X = np.random.default_rng(0).standard_normal((60, 8))
     >>> found = compare_robustness(
