@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from entangle.partition import Partition as Partition
     from entangle.partition import canonical_partitions as canonical_partitions
     from entangle.report import Report as Report
+    from entangle.robustness import RobustnessComparison as RobustnessComparison
+    from entangle.robustness import compare_robustness as compare_robustness
     from entangle.sample_curve import SampleCurve as SampleCurve
     from entangle.surrogate import surrogate_entanglement as surrogate_entanglement
     from entangle.width import width_bounds as width_bounds
@@ -46,11 +48,13 @@ _HOME = {
     "MatrixProductState": "networks",
     "Partition": "partition",
     "Report": "report",
+    "RobustnessComparison": "robustness",
     "SampleCurve": "sample_curve",
     "TensorNetworkClassifier": "networks.classifier",
     "TreeTensorNetwork": "networks",
     "canonical_partitions": "partition",
     "compare_orderings": "comparison",
+    "compare_robustness": "robustness",
     "correlation_affinity": "affinity",
     "diagnose": "diagnosis",
     "entanglement_convergence": "convergence",

@@ -35,6 +35,7 @@ from entangle.commands import (
 )
 from entangle.comparison_command import compare
 from entangle.errors import EntangleError, InputError, OutputExistsError
+from entangle.robustness_command import robustness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,6 +214,7 @@ def reorder(
 
 
 app.command()(compare)
+app.command()(robustness)
 
 
 @app.command()

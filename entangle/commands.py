@@ -11,16 +11,29 @@ import typer
 from entangle.errors import InputError, OutputExistsError
 
 __all__ = [
+    "CELLS",
+    "INTERRUPTED",
+    "Baseline",
     "Data",
+    "Device",
     "Drop",
+    "Epochs",
+    "Folds",
     "Force",
     "Impute",
+    "Jobs",
+    "Json",
     "Layout",
+    "Models",
+    "Orderings",
+    "Rows",
     "Seed",
+    "Seeds",
     "Target",
     "checked_seed",
     "data_words",
     "given",
+    "interruption",
     "parsed_groups",
     "parsed_levels",
     "parsed_names",
@@ -64,6 +77,44 @@ Seed = Annotated[
     int, typer.Option(metavar="N", callback=checked_seed, help="Seed of everything random.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Models = Annotated[
+    str, typer.Option(metavar="NAMES",
+                      help="Models to train: cnn, padded-cnn, s4, attention, m5, mlp (not "
+                      "local, as a control), tree, mps.")
+]  # fmt: skip
+Orderings = Annotated[
+    str, typer.Option(metavar="NAMES",
+                      help="Orders to compare: natural (as given), random, or methods of "
+                      "`entangle reorder`, also with an affinity, as mincut:class-mean.")
+]  # fmt: skip
+Baseline = Annotated[
+    str | None, typer.Option(metavar="NAME", show_default="the first",
+                             help="Order that the others are compared with.")
+]  # fmt: skip
+Folds = Annotated[int, typer.Option(min=2, help="Parts of the rows, each held out once.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Repetitions, each with folds of its own.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Passes through the data of each network.",
+                             show_default="30, or what gives 600 steps of 64 rows")
+]  # fmt: skip
+Rows = Annotated[
+    int | None, typer.Option(min=4, help="Rows to draw at random, by class.", show_default="all")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Jobs = Annotated[int, typer.Option(help="Processes; -1 for one per core.")]
+Device = Annotated[str, typer.Option(help="Where networks train: cpu or cuda.")]
+
+CELLS = "cells"  # folder of finished work within that of a report
+INTERRUPTED = 130  # exit code, as a shell has it
+
+
+def interruption(output: Path | None) -> str:
+    """Say what Ctrl-C left, and where to go on."""
+    if output is None:
+        where = "nothing was kept (--output DIR keeps what is finished)"
+    else:
+        where = f"what is finished is in {output / CELLS}, the same command goes on there"
+    return f"entangle: interrupted; {where}\n"
 
 
 def data_words(

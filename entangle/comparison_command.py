@@ -14,15 +14,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entangle.commands import (
+    CELLS,
+    INTERRUPTED,
+    Baseline,
     Data,
+    Device,
     Drop,
+    Epochs,
+    Folds,
     Force,
     Impute,
+    Jobs,
+    Json,
     Layout,
+    Models,
+    Orderings,
+    Rows,
     Seed,
+    Seeds,
     Target,
     data_words,
     given,
+    interruption,
     parsed_names,
     parsed_shape,
     prepared_folder,
@@ -34,38 +47,19 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 FILES = ("comparison.json", "comparison.txt", "comparison.csv", "comparison.png")
-CELLS = "cells"
-INTERRUPTED = 130  # exit code, as a shell has it
 
 
 def compare(
     data: Data,
     target: Target = None,
-    models: Annotated[
-        str, typer.Option(metavar="NAMES",
-                          help="Models to train: cnn, padded-cnn, s4, attention, m5, mlp (not "
-                          "local, as a control), tree, mps.")
-    ] = "cnn",
-    orderings: Annotated[
-        str, typer.Option(metavar="NAMES",
-                          help="Orders to compare: natural (as given), random, or methods of "
-                          "`entangle reorder`, also with an affinity, as mincut:class-mean.")
-    ] = "random,natural,mincut",
-    baseline: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="the first",
-                                 help="Order that the others are compared with.")
-    ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts of the rows, each held out once.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with folds of its own.")] = 2,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes through the data of each network.",
-                                 show_default="30, or what gives 600 steps of 64 rows")
-    ] = None,
+    models: Models = "cnn",
+    orderings: Orderings = "random,natural,mincut",
+    baseline: Baseline = None,
+    folds: Folds = 3,
+    seeds: Seeds = 2,
+    epochs: Epochs = None,
     shape: Layout = None,
-    rows: Annotated[
-        int | None, typer.Option(min=4, help="Rows to draw at random, by class.",
-                                 show_default="all")
-    ] = None,
+    rows: Rows = None,
     entropy: Annotated[bool, typer.Option(help="Measure the entanglement of each order.")] = True,
     impute: Impute = None,
     drop: Drop = None,
@@ -74,10 +68,10 @@ def compare(
                                   help="Folder for comparison.json, .txt, .csv and .png, and for "
                                   "finished trainings: the same command goes on where it stopped.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; -1 for one per core.")] = 1,
+    as_json: Json = False,
+    jobs: Jobs = 1,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="Where networks train: cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     force: Force = False,
 ) -> None:  # fmt: skip
     """Measure what rearranging features is worth: train networks on each order, and test them.
@@ -104,10 +98,7 @@ def compare(
             directory=None if output is None else output / CELLS, n_jobs=jobs, progress=True,
         )  # fmt: skip
     except KeyboardInterrupt:
-        where = "; nothing was kept (--output DIR keeps what is finished)"
-        if output is not None:
-            where = f"; what is finished is in {output / CELLS}, the same command goes on there"
-        sys.stderr.write(f"entangle: interrupted{where}\n")
+        sys.stderr.write(interruption(output))
         raise typer.Exit(INTERRUPTED) from None
     if output is not None:
         _write(found, output, force)

@@ -7,6 +7,7 @@ in validation for one seed, whatever they are made of.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from entangle.adversarial.threat import ThreatModel
+from entangle.adversarial_training import Attacked, Objective, require_adversarial
 from entangle.epochs import Epoch
 from entangle.errors import InputError
 from entangle.supervised import (
@@ -62,6 +65,10 @@ class TrainingRows:
         """Where to train."""
         return self.codes.device
 
+    def raw(self) -> Tensor:
+        """Copy the samples to the device as they were given."""
+        return torch.from_numpy(np.ascontiguousarray(self.samples)).to(self.device)
+
     def parts(self, values: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
         """Values, codes and weights to train on, and those to validate with, if there are any.
 
@@ -79,6 +86,8 @@ class TrainingRows:
 class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Classifier whose model gives logits; a subclass stores these options and trains."""
 
+    adversarial: ThreatModel | None
+    adversarial_steps: int
     class_weight: str | dict[Any, float] | None
     device: torch.device | str | None
     early_stopping: bool
@@ -110,6 +119,7 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
             Of the weights.
         """
         require_share("validation_fraction", self.validation_fraction)
+        require_adversarial(self.adversarial, self.adversarial_steps)
         samples, labels, weights = weighted_rows(
             self, X, y, sample_weight, allow_nd=True, ensure_min_samples=2, ensure_min_features=2
         )
@@ -138,6 +148,30 @@ class LogitsClassifier(ClassifierMixin, BaseEstimator, ABC):
                 f"class, not 0 for all, got {self.class_weight!r}"
             )
         return found / found.max()
+
+    def _attacked(
+        self,
+        objective: Objective,
+        network: nn.Module,
+        module: nn.Module,
+        read: Callable[[Tensor], Tensor],
+        given: TrainingRows,
+    ) -> Attacked:
+        """Turn an objective of values into one of samples, which are attacked first.
+
+        Parameters
+        ----------
+        objective, network, module, read
+            As for :class:`~entangle.adversarial_training.Attacked`.
+        given
+            All samples; the threat must fit every one of them.
+        """
+        assert self.adversarial is not None
+        self.adversarial.around(given.raw())  # refuses what does not fit before any work
+        starts = torch.Generator().manual_seed(given.seed + 2)
+        return Attacked(
+            objective, network, module, read, self.adversarial, self.adversarial_steps, starts
+        )
 
     # -- prediction ------------------------------------------------------------------------
 

@@ -8,7 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["draw_accuracies", "draw_accuracy_against", "draw_levels", "draw_uncertainty"]
+__all__ = [
+    "draw_accuracies",
+    "draw_accuracy_against",
+    "draw_entropies_under_attack",
+    "draw_levels",
+    "draw_robustness",
+    "draw_uncertainty",
+]
 
 COLOURS = {"as given": "#c44e52", "rearranged": "#1f77b4", "random": "#8c8c8c"}
 MODEL_COLOURS = ("#1f77b4", "#c44e52", "#55a868", "#8172b2", "#dd8452", "#64b5cd")
@@ -121,6 +128,78 @@ def draw_accuracy_against(
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(label)
     _finish_accuracies(axes, len(resampled))
+
+
+def draw_robustness(
+    axes: Axes,
+    radii: Sequence[float],
+    accuracies: Mapping[str, ArrayLike],
+) -> None:
+    """Draw accuracy against the radius of an attack: a line and a band for each ordering.
+
+    Bands are intervals of the means, so two may overlap where the paired difference is
+    significant.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    radii
+        From 0 on, shape ``(radii,)``.
+    accuracies
+        Mean, low and high end, from 0 to 1, shape ``(radii, 3)``, by ordering; NaN where there
+        is no interval.
+    """
+    for number, (name, values) in enumerate(accuracies.items()):
+        shares = np.clip(100 * np.asarray(values, dtype=np.float64), 0.0, 100.0)
+        _draw_band(axes, radii, shares, number, name)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.set_ylabel("accuracy of attacked rows (%)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_entropies_under_attack(
+    axes: Axes,
+    radii: Sequence[float],
+    entropies: Mapping[str, ArrayLike],
+    controls: Mapping[str, ArrayLike],
+) -> None:
+    """Draw the entanglement of attacked rows against the radius, one line an ordering.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    radii
+        From 0 on, shape ``(radii,)``.
+    entropies
+        Mean, low and high end in nats, shape ``(radii, 3)``, by ordering; the ends are those of
+        the change.
+    controls
+        Entropies after steps of the same sizes in random directions, shape ``(radii,)``.
+    """
+    for number, (name, values) in enumerate(entropies.items()):
+        _draw_band(axes, radii, np.asarray(values, dtype=np.float64), number, name)
+        if name in controls:
+            axes.plot(radii, controls[name], "--", color=_style(number)[0], linewidth=1)
+    if controls:
+        axes.plot([], [], "--", color="#8c8c8c", linewidth=1, label="same steps, random signs")
+    axes.set_xlim(left=0)
+    axes.set_ylabel("mean entropy, levels 1-4 (nats)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_band(
+    axes: Axes, x: Sequence[float], values: NDArray[np.floating], number: int, label: str
+) -> None:
+    """Draw a line of means, and a band between the ends where there are any."""
+    colour, marker = _style(number)
+    means, low, high = values.T
+    axes.fill_between(x, low, high, facecolor=(colour, 0.1), edgecolor=(colour, 0.5), linewidth=0.6)
+    axes.plot(x, means, f"{marker}-", color=colour, markersize=5, label=label, clip_on=False)
 
 
 def _draw_names(axes: Axes, names: Sequence[str], x: NDArray[np.floating]) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "drawn_rows",
     "rows_wanted",
     "sample_weights",
+    "scale_of",
     "scaled",
 ]
 
@@ -98,6 +99,25 @@ def rows_wanted(data: Dataset, max_samples: int | None) -> int:
 
 def scaled(X: NDArray[Any], rows: NDArray[np.int64], how: str) -> NDArray[np.float64]:
     """Rows of ``X``, scaled by the range of all its rows."""
+    shift, span = scale_of(X, how)
+    return (X[rows].astype(np.float64) - shift) / span
+
+
+def scale_of(X: NDArray[Any], how: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Numbers that are subtracted from values, and that they are divided by; they fit a row.
+
+    Parameters
+    ----------
+    X
+        All rows, shape ``(samples, features)``.
+    how
+        "feature", "global" or "none": map to [0, 1] each feature, all together, or nothing.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or no double holds the range.
+    """
     low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     with np.errstate(over="ignore"):  # told below
         widths, width = high - low, high.max() - low.min()
@@ -106,7 +126,7 @@ def scaled(X: NDArray[Any], rows: NDArray[np.int64], how: str) -> NDArray[np.flo
     elif how == "global":
         shift, span = low.min(), width
     elif how == "none":
-        shift, span = 0.0, 1.0
+        shift, span = np.zeros(()), np.ones(())
     else:
         raise InputError(f"scale is 'feature', 'global' or 'none', got {how!r}")
     if not np.isfinite(span).all():
@@ -114,7 +134,7 @@ def scaled(X: NDArray[Any], rows: NDArray[np.int64], how: str) -> NDArray[np.flo
             "the values of a feature reach beyond what a double can subtract; divide them by a "
             "power of ten first"
         )
-    return (X[rows].astype(np.float64) - shift) / span
+    return np.asarray(shift), np.asarray(span)
 
 
 def angle_of(theta: float | str, samples: torch.Tensor, seed: int) -> float:

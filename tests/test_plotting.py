@@ -2,7 +2,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from entangle.plotting import draw_accuracies, draw_accuracy_against, draw_levels
+from entangle.plotting import (
+    draw_accuracies,
+    draw_accuracy_against,
+    draw_entropies_under_attack,
+    draw_levels,
+    draw_robustness,
+)
 
 
 def test_every_order_is_a_line_and_random_orders_are_a_band():
@@ -64,3 +70,25 @@ def test_names_of_close_places_go_to_several_lines_and_intervals_end_at_100():
     assert heights["a"] == heights["d"] == heights["b"] < heights["c"]
     low, high = np.array(axes.containers[0].lines[2][0].get_segments())[:, :, 1].T
     assert_allclose([low, high], [[0] * 4, [100] * 4])
+
+
+def test_curves_have_a_line_and_a_band_an_ordering():
+    axes = Figure().subplots()
+    values = {"random": [(0.9, 0.8, 1.1), (0.5, 0.4, 0.6)], "natural": [(0.95, 0.9, 1.0)] * 2}
+    draw_robustness(axes, (0.0, 0.1), values)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert lines == {"random": [90.0, 50.0], "natural": [95.0, 95.0]}
+    assert len(axes.collections) == 2
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].max() <= 100
+    assert axes.get_ylim() == (0, 100)
+
+
+def test_entropies_under_attack_stand_beside_their_control():
+    axes = Figure().subplots()
+    values = {"random": [(0.1, 0.1, 0.1), (0.2, 0.15, 0.25)]}
+    draw_entropies_under_attack(axes, (0.0, 0.1), values, {"random": [0.1, 0.12]})
+    solid, dashed, legend = axes.lines
+    assert solid.get_ydata().tolist() == [0.1, 0.2]
+    assert list(dashed.get_ydata()) == [0.1, 0.12]
+    assert (dashed.get_linestyle(), dashed.get_color()) == ("--", solid.get_color())
+    assert legend.get_label() == "same steps, random signs"

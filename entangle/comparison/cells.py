@@ -23,6 +23,7 @@ from entangle.affinity import feature_affinity
 from entangle.comparison.contenders import Contender
 from entangle.comparison.orderings import Ordering
 from entangle.comparison.splits import Split
+from entangle.comparison.threats import with_threat_in_order
 from entangle.datasets import Dataset
 from entangle.entropy import entanglement_profile
 from entangle.errors import DegenerateStateError, InputError, TrainingInterrupted
@@ -31,7 +32,17 @@ from entangle.parallel import one_blas_thread
 from entangle.partition import CanonicalTree
 from entangle.preparation import drawn_rows
 
-__all__ = ["Fitted", "ModelTask", "Order", "OrderTask", "found_order", "trained_model"]
+__all__ = [
+    "Fitted",
+    "ModelTask",
+    "Order",
+    "OrderTask",
+    "fitted",
+    "found_order",
+    "interruptible",
+    "trained_model",
+    "working_alone",
+]
 
 LEVELS = 4  # that the published entropies are a mean over
 ROWS = 500  # of a training part, for its entropies
@@ -113,7 +124,7 @@ def found_order(data: Dataset, entropy: bool, task: OrderTask) -> dict[str, Any]
     """
     split = task.split
     part = replace(data, X=data.X[split.train], y=data.y[split.train])  # pyright: ignore
-    with _turn():
+    with working_alone():
         begin = time.perf_counter()
         columns = task.ordering.columns(part.X, part.y, split.seed)  # pyright: ignore
         seconds = time.perf_counter() - begin
@@ -134,16 +145,21 @@ def trained_model(data: Dataset, task: ModelTask) -> dict[str, Any]:
     KeyboardInterrupt
         Also where the model would have kept what it had trained so far.
     """
+    with working_alone(), interruptible():
+        return asdict(fitted(data, task)[1])
+
+
+def fitted(data: Dataset, task: ModelTask) -> tuple[Any, Fitted]:
+    """Return a trained model, and how it did on the test rows."""
     split, y = task.split, data.y
     assert y is not None
-    model = task.contender.seeded(split.seed)
-    with _turn(), _interruptible():
-        begin = time.perf_counter()
-        _fit(model, task.contender.name, data.X[np.ix_(split.train, task.columns)], y[split.train])
-        seconds = time.perf_counter() - begin
-        predicted = model.predict(data.X[np.ix_(split.test, task.columns)])
+    model = with_threat_in_order(task.contender.seeded(split.seed), task.columns)
+    begin = time.perf_counter()
+    _fit(model, task.contender.name, data.X[np.ix_(split.train, task.columns)], y[split.train])
+    seconds = time.perf_counter() - begin
+    predicted = model.predict(data.X[np.ix_(split.test, task.columns)])
     accuracy = float(np.mean(np.asarray(predicted) == y[split.test]))
-    return asdict(Fitted(accuracy, seconds, _epochs(model)))
+    return model, Fitted(accuracy, seconds, _epochs(model))
 
 
 def _fit(model: Any, name: str, X: NDArray[Any], y: NDArray[Any]) -> None:
@@ -170,7 +186,7 @@ def _entropy(
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def working_alone() -> Iterator[None]:
     """Work alone in this process, with one thread."""
     with _TURNS, one_blas_thread():
         before = torch.get_num_threads()
@@ -182,7 +198,7 @@ def _turn() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C through that a training loop would take for an early end.
 
     Its warning becomes an error, and that the interruption again; else half a training would be

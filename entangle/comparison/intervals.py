@@ -56,7 +56,11 @@ class Interval:
 
 
 def corrected_interval(
-    values: ArrayLike, test_per_train: float, confidence: float = 0.95
+    values: ArrayLike,
+    test_per_train: float,
+    confidence: float = 0.95,
+    *,
+    resolution: float = 0.0,
 ) -> Interval:
     """Mean of values of overlapping resamples, with the corrected t interval.
 
@@ -69,6 +73,10 @@ def corrected_interval(
         values, which gives Student's interval.
     confidence
         Probability that the interval covers the mean.
+    resolution
+        Step of the values, such as 1 / rows of a share. Rounding to it alone has the variance
+        step^2 / 12, and the variance of the values is taken to be no less: equal shares of few
+        rows are no proof of an exact difference.
 
     Raises
     ------
@@ -89,7 +97,8 @@ def corrected_interval(
     mean, number = float(found.mean()), found.size
     if number == 1:
         return Interval(mean, math.nan, math.nan, math.nan)
-    error = math.sqrt((1 / number + test_per_train) * float(found.var(ddof=1)))
+    variance = max(float(found.var(ddof=1)), resolution**2 / 12)
+    error = math.sqrt((1 / number + test_per_train) * variance)
     if error == 0:
         return Interval(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     reach = float(stats.t.ppf((1 + confidence) / 2, number - 1)) * error

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entangle.comparison.intervals import Interval, corrected_interval
+from entangle.comparison.pairing import by_resample
 from entangle.comparison.wording import comparison_text
 
-__all__ = ["Comparison", "Row", "Standing"]
+__all__ = ["Comparison", "Row", "Standing", "plain"]
 
 SCHEMA = 1
 
@@ -178,11 +179,8 @@ class Comparison:
 
     def resampled(self, model: str, ordering: str) -> NDArray[np.float64]:
         """Accuracy on each resample, shape ``(resamples,)``; equal places are paired."""
-        found: dict[tuple[int, int], list[float]] = {}
-        for row in self._rows(model, ordering):
-            place = (row.seed if self.fresh_splits else 0, row.fold)
-            found.setdefault(place, []).append(row.accuracy)
-        return np.array([_mean(found[place]) for place in sorted(found)])
+        rows = self._rows(model, ordering)
+        return by_resample(rows, lambda row: row.accuracy, self.fresh_splits)
 
     def _rows(self, model: str, ordering: str) -> list[Row]:
         rows = [row for row in self.rows if (row.model, row.ordering) == (model, ordering)]
@@ -209,7 +207,7 @@ class Comparison:
             "confidence": self.confidence,
             "fresh_splits": self.fresh_splits,
             "test_per_train": self.test_per_train,
-            "summary": [_plain(asdict(standing)) for standing in self.summary()],
+            "summary": [plain(asdict(standing)) for standing in self.summary()],
             "rows": [asdict(row) for row in self.rows],
             "notes": list(self.notes),
         }
@@ -230,7 +228,10 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Nested values with ``None`` for undefined numbers."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

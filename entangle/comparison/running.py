@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from entangle.axes import Shape
-from entangle.comparison.contenders import Contender, contenders_wanted, usual_epochs
-from entangle.comparison.orderings import Ordering, orderings_wanted
 from entangle.comparison.result import Comparison
 from entangle.comparison.schedule import Schedule
-from entangle.comparison.splits import seeds_wanted, splits_for
+from entangle.comparison.setting import setting_of
 from entangle.comparison.store import Store
-from entangle.datasets import Dataset
-from entangle.errors import InputError
-from entangle.labels import as_labels, is_quantity, stratified_rows
-from entangle.preparation import as_dataset, checked_layout
 from entangle.progress import progress_bar
 
 __all__ = ["compare_orderings"]
@@ -136,112 +126,29 @@ def compare_orderings(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.neighbors import KNeighborsClassifier
     >>> X = np.random.default_rng(0).standard_normal((60, 8)).cumsum(axis=1)
     >>> found = compare_orderings(X, X[:, 4] > 0, ("random", "natural"), [KNeighborsClassifier()])
     >>> found.standing("KNeighborsClassifier", "natural").difference.mean  # no order helps it
     0.0
     """
-    data = _data(X, y, shape, max_samples, name)
-    assert data.y is not None
-    splits = splits_for(cv, seeds_wanted(seeds), data.y)
-    n_train = round(float(np.mean([len(split.train) for split in splits])))
-    n_epochs = usual_epochs(n_train) if epochs is None else epochs
-    wanted = orderings_wanted(orderings, data.shape, data.n_features)
-    against = _baseline(baseline, wanted)
-    scale = "feature" if data.kind == "table" and len(data.shape) == 1 else "all"
-    contenders = contenders_wanted(models, model_options, data.shape, n_epochs, scale)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence lies between 0 and 1, got {confidence!r}; 0.95 is usual")
+    setting = setting_of(
+        X, y, orderings, models, baseline=baseline, shape=shape, cv=cv, seeds=seeds, epochs=epochs,
+        model_options=model_options, max_samples=max_samples, confidence=confidence, name=name,
+    )  # fmt: skip
     store = Store(directory)
-    steps = len(splits) * len(wanted) * (1 + len(contenders))
+    orderings, contenders, splits = setting.orderings, setting.contenders, setting.splits
+    steps = len(splits) * len(orderings) * (1 + len(contenders))
     with progress_bar("orders and trainings", steps, progress) as advance:
-        work = Schedule(data, entropy, store, executor, n_jobs, advance)
-        rows = work.rows(wanted, contenders, splits)
+        work = Schedule(setting.data, entropy, store, executor, n_jobs, advance)
+        rows = work.rows(orderings, contenders, splits)
     return Comparison(
         rows=rows,
-        baseline=against,
+        baseline=setting.baseline,
         confidence=confidence,
-        fresh_splits=isinstance(cv, int | np.integer),
-        dataset={
-            "name": data.name,
-            "n_samples": data.n_samples,
-            "n_features": data.n_features,
-            "n_classes": data.n_classes,
-            "largest_class": float(np.unique(data.y, return_counts=True)[1].max() / len(data.X)),
-            "shape": list(data.shape),
-        },
-        settings={
-            "seeds": list(dict.fromkeys(split.seed for split in splits)),
-            "n_folds": len({split.fold for split in splits}),
-            "models": {c.name: re.sub(r"\s+", " ", repr(c.model)) for c in contenders},
-            "epochs": n_epochs,
-            "entropy": entropy,
-            "n_reused": work.n_reused,
-        },
-        notes=(*data.notes, *_layout_notes(data, contenders)),
+        fresh_splits=setting.fresh_splits,
+        dataset=setting.dataset(),
+        settings={**setting.settings(), "entropy": entropy, "n_reused": work.n_reused},
+        notes=setting.notes(),
     )
-
-
-def _data(
-    X: object, y: object, shape: Shape | None, max_samples: int | None, name: str | None
-) -> Dataset:
-    """Check data and classes, and lay them out as asked for."""
-    given = _classes_given(X, y)
-    if given is None:
-        raise InputError(
-            "a comparison needs the class of every row, got none; pass y, or name the target "
-            "column (--target)"
-        )
-    labels = as_labels(given, "y")
-    if is_quantity(labels):
-        raise InputError(
-            "a comparison needs classes, the target is a quantity; cut it into classes, for "
-            "example with numpy.digitize"
-        )
-    classes = np.unique(labels)
-    if classes.size < 2:
-        raise InputError(
-            f"a comparison needs at least two classes, every row is {str(classes[0])!r}; name "
-            "another target"
-        )
-    data = as_dataset(X, y, name)
-    data = replace(data, shape=checked_layout(data, shape))
-    if max_samples is None or max_samples >= data.n_samples:
-        return data
-    if max_samples < 2:
-        raise InputError(f"max_samples is at least 2, got {max_samples}")
-    rows = stratified_rows(labels, data.n_samples, max_samples, seed=0)
-    note = f"{len(rows)} of {data.n_samples} rows drawn at random, evenly over the target"
-    return replace(data, X=data.X[rows], y=labels[rows], notes=(*data.notes, note))
-
-
-def _classes_given(X: Any, y: object) -> object:
-    """Labels, wherever they are."""
-    if isinstance(X, Dataset):
-        return X.y if y is None else y
-    if isinstance(y, str):
-        return X[y] if y in getattr(X, "columns", ()) else y
-    return y
-
-
-def _baseline(baseline: str | None, orderings: Sequence[Ordering]) -> str:
-    names = [ordering.name for ordering in orderings]
-    if baseline is None:
-        return names[0]
-    if baseline not in names:
-        raise InputError(
-            f"baseline is one of the orderings compared, {', '.join(map(repr, names))}, got "
-            f"{baseline!r}; add it to them"
-        )
-    return baseline
-
-
-def _layout_notes(data: Dataset, contenders: Sequence[Contender]) -> list[str]:
-    """Say which networks do not see the grid that the orders are for."""
-    flat = [c.name for c in contenders if getattr(c.model, "shape", data.shape) is None]
-    if len(data.shape) < 2 or not flat:
-        return []
-    layout = " x ".join(map(str, data.shape))
-    reads = "reads" if len(flat) == 1 else "read"
-    return [f"{', '.join(flat)} {reads} the grid of {layout} row by row"]

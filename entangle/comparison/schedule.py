@@ -34,11 +34,11 @@ from entangle.comparison.store import Store
 from entangle.datasets import Dataset
 from entangle.parallel import map_completed
 
-__all__ = ["Schedule"]
+__all__ = ["Kind", "Schedule", "described", "fields_of"]
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """A kind of work: the words for its files, how it is done, and the fields it gives."""
 
     name: str
@@ -82,8 +82,8 @@ class Schedule:
         self.common = [versions(), fingerprint([data.X, data.y], "X") if keeps else None]
         measured = (LEVELS, ROWS, TOLERANCE, data.kind) if entropy else None
         self.layout = [data.shape, measured]
-        self.orders = _Kind("order", partial(found_order, data, entropy), _fields(Order))
-        self.trainings = _Kind("training", partial(trained_model, data), _fields(Fitted))
+        self.orders = Kind("order", partial(found_order, data, entropy), fields_of(Order))
+        self.trainings = Kind("training", partial(trained_model, data), fields_of(Fitted))
         self.n_reused = 0
 
     def rows(
@@ -93,46 +93,54 @@ class Schedule:
         splits: Sequence[Split],
     ) -> tuple[Row, ...]:
         """Work out every row, model by model, ordering by ordering, split by split."""
-        order_tasks = [OrderTask(ordering, split) for ordering in orderings for split in splits]
-        keys = [self._order_key(task) for task in order_tasks]
-        about = [{"ordering": t.ordering.name, **_about(t.split)} for t in order_tasks]
-        orders = [Order(**found) for found in self._done(self.orders, order_tasks, keys, about)]
-        found = list(zip(order_tasks, orders, strict=True))
+        found = self.found_orders(orderings, splits)
         tasks = [
             ModelTask(contender, task.split, np.array(order.columns, dtype=np.int64))
             for contender in contenders for task, order in found
         ]  # fmt: skip
-        keys = [self._training_key(task) for task in tasks]
+        keys = [self.model_key("training", task) for task in tasks]
         about = [
-            {"model": contender.name, "ordering": task.ordering.name, **_about(task.split)}
+            {"model": contender.name, "ordering": task.ordering.name, **described(task.split)}
             for contender in contenders for task, _ in found
         ]  # fmt: skip
-        fitted = [Fitted(**cell) for cell in self._done(self.trainings, tasks, keys, about)]
+        fitted = [Fitted(**cell) for cell in self.done(self.trainings, tasks, keys, about)]
         ordered = [(c, *pair) for c in contenders for pair in found]
         return tuple(_row(*pieces, cell) for pieces, cell in zip(ordered, fitted, strict=True))
+
+    def found_orders(
+        self, orderings: Sequence[Ordering], splits: Sequence[Split]
+    ) -> list[tuple[OrderTask, Order]]:
+        """Find every order, ordering by ordering, split by split."""
+        tasks = [OrderTask(ordering, split) for ordering in orderings for split in splits]
+        keys = [self._order_key(task) for task in tasks]
+        about = [{"ordering": t.ordering.name, **described(t.split)} for t in tasks]
+        orders = [Order(**found) for found in self.done(self.orders, tasks, keys, about)]
+        return list(zip(tasks, orders, strict=True))
 
     def _order_key(self, task: OrderTask) -> str:
         ordering, split = task.ordering, task.split
         source = fingerprint(ordering.source, f"ordering {ordering.name!r}") if self.keeps else ""
-        return self._key("order", self.layout, source, split.train, split.seed)
+        return self.key("order", self.layout, source, split.train, split.seed)
 
-    def _training_key(self, task: ModelTask) -> str:
+    def model_key(self, kind: str, task: ModelTask, *parts: Any) -> str:
+        """Name work of a kind on a model, its split and its columns."""
         model, split = task.contender, task.split
         seeded = model.seeded(split.seed)
         source = fingerprint(seeded, f"model {model.name!r}") if self.keeps else ""
-        return self._key("training", task.columns, source, split.train, split.test, split.seed)
+        return self.key(kind, task.columns, source, split.train, split.test, split.seed, *parts)
 
     @property
     def keeps(self) -> bool:
         """Whether results are kept, so that they need names."""
         return self.store.directory is not None
 
-    def _key(self, *parts: Any) -> str:
+    def key(self, *parts: Any) -> str:
+        """Name what depends on these parts, on the rows and on the libraries; empty if not kept."""
         return fingerprint([self.common, *parts], "X") if self.keeps else ""
 
-    def _done(
+    def done(
         self,
-        kind: _Kind,
+        kind: Kind,
         tasks: Sequence[Any],
         keys: Sequence[str],
         about: Sequence[Mapping[str, Any]],
@@ -169,9 +177,11 @@ def _row(contender: Contender, task: OrderTask, order: Order, fitted: Fitted) ->
     )  # fmt: skip
 
 
-def _about(split: Split) -> dict[str, int]:
+def described(split: Split) -> dict[str, int]:
+    """Name a split in plain values."""
     return {"seed": split.seed, "fold": split.fold}
 
 
-def _fields(kind: type) -> frozenset[str]:
+def fields_of(kind: type) -> frozenset[str]:
+    """Names of the fields of a dataclass."""
     return frozenset(field.name for field in fields(kind))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from entangle.comparison.intervals import Interval
 
 if TYPE_CHECKING:
     from entangle.comparison.result import Comparison, Standing
 
-__all__ = ["comparison_text", "sentence"]
+__all__ = ["aligned", "comparison_text", "heading", "points", "protocol", "sentence", "span"]
 
 HEADER = ("ordering", "accuracy", "std", "difference", "interval", "p", "H", "entropy", "train s",
           "order s")  # fmt: skip
@@ -21,20 +21,13 @@ WORTHWHILE = 0.01  # of accuracy, above that of always naming the largest class
 
 def comparison_text(found: Comparison) -> str:
     """Spell a comparison out for a terminal."""
-    data, lines = found.dataset, []
-    layout = " x ".join(map(str, data["shape"]))
-    layout = f"sequence of {layout}" if len(data["shape"]) == 1 else f"grid of {layout}"
-    lines.append(
-        f"{data['name']}: {data['n_samples']} rows, {data['n_features']} features ({layout}), "
-        f"{data['n_classes']} classes"
-    )
-    lines.append(_protocol(found))
+    lines = [heading(found.dataset), _protocol(found)]
     lines += [f"note: {note}" for note in found.notes]
     summary = found.summary()
     for model in found.models:
         standings = [standing for standing in summary if standing.model == model]
         lines += ["", f"{model}, difference from {found.baseline} in points"]
-        lines += _aligned([HEADER, *(_cells(standing) for standing in standings)])
+        lines += aligned([HEADER, *(_cells(standing) for standing in standings)])
     lines.append("")
     by_pair = {(standing.model, standing.ordering): standing for standing in summary}
     for standing in summary:
@@ -45,22 +38,32 @@ def comparison_text(found: Comparison) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def heading(dataset: Mapping[str, Any]) -> str:
+    """Say what data were compared on."""
+    layout = " x ".join(map(str, dataset["shape"]))
+    layout = f"sequence of {layout}" if len(dataset["shape"]) == 1 else f"grid of {layout}"
+    return (
+        f"{dataset['name']}: {dataset['n_samples']} rows, {dataset['n_features']} features "
+        f"({layout}), {dataset['n_classes']} classes"
+    )
+
+
 def sentence(standing: Standing, baseline: Standing) -> str:
     """Say what an ordering is worth to a model, and if less entanglement bought nothing."""
     found, name = standing.difference, f"{standing.model}: {standing.ordering}"
     assert found is not None
     if math.isnan(found.low):
         return (
-            f"{name} and {baseline.ordering} differ by {_points(found.mean)} points on one split, "
+            f"{name} and {baseline.ordering} differ by {points(found.mean)} points on one split, "
             "which gives no interval; pass more folds"
         )
-    about = f"by {abs(100 * found.mean):.1f} points ({_interval(found)})"
+    about = f"by {abs(100 * found.mean):.1f} points ({span(found)})"
     if found.sign:
         text = f"{name} {'beats' if found.sign > 0 else 'loses to'} {baseline.ordering} {about}"
     else:
         text = (
-            f"{name} and {baseline.ordering} cannot be told apart ({_points(found.mean)} points, "
-            f"{_interval(found)})"
+            f"{name} and {baseline.ordering} cannot be told apart ({points(found.mean)} points, "
+            f"{span(found)})"
         )
     ours, theirs = _entanglement(standing), _entanglement(baseline)
     against = ours < theirs if found.sign <= 0 else ours > theirs
@@ -86,12 +89,17 @@ def _entanglement(standing: Standing) -> float:
 
 
 def _protocol(found: Comparison) -> str:
-    n_seeds, n_folds = len(found.settings["seeds"]), found.settings["n_folds"]
+    return protocol(found.settings, found.fresh_splits, found.confidence)
+
+
+def protocol(settings: Mapping[str, Any], fresh_splits: bool, confidence: float) -> str:
+    """Say what accuracies and intervals are of."""
+    n_seeds, n_folds = len(settings["seeds"]), settings["n_folds"]
     seeds = f"{n_seeds} seed{'s' * (n_seeds != 1)}"
     folds = f"{n_folds} fold{'s' * (n_folds != 1)}"
-    how = "drawn anew for each seed" if found.fresh_splits else "the same for each seed, averaged"
+    how = "drawn anew for each seed" if fresh_splits else "the same for each seed, averaged"
     return (
-        f"accuracy on rows held out, {folds} x {seeds}, folds {how}; {100 * found.confidence:g} % "
+        f"accuracy on rows held out, {folds} x {seeds}, folds {how}; {100 * confidence:g} % "
         "intervals, corrected for overlapping training rows (Nadeau and Bengio 2003)"
     )
 
@@ -102,7 +110,7 @@ def _cells(standing: Standing) -> tuple[str, ...]:
     paired = ("", "", "")
     if found is not None:
         p_value = "" if math.isnan(found.p_value) else f"{found.p_value:.3f}"
-        paired = (_points(found.mean), _interval(found), p_value)
+        paired = (points(found.mean), span(found), p_value)
     return (
         standing.ordering,
         f"{100 * standing.accuracy.mean:.1f} %",
@@ -115,17 +123,19 @@ def _cells(standing: Standing) -> tuple[str, ...]:
     )
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """Spell out a share in percentage points, with its sign."""
     return f"{100 * share:+.1f}"
 
 
-def _interval(found: Interval) -> str:
+def span(found: Interval) -> str:
+    """Spell out an interval in percentage points; empty if there is none."""
     if math.isnan(found.low):
         return ""
     return f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns at equal places, empty ones left out; names to the left, numbers to the right."""
     columns = [c for c in zip(*rows, strict=True) if any(c[1:])]
     widths = [max(map(len, column)) for column in columns]

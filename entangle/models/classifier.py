@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from entangle.adversarial.threat import ThreatModel
 from entangle.axes import Shape
 from entangle.epochs import Epoch
 from entangle.errors import InputError
@@ -88,6 +89,14 @@ class LocalNetworkClassifier(LogitsClassifier):
         Epochs without a lower validation loss. Default: a third of ``max_epochs``.
     class_weight
         ``None``, ``"balanced"`` or a weight for each class.
+    adversarial
+        Train on samples that are attacked first, within this
+        :class:`~entangle.adversarial.ThreatModel`: its ``eps``, bounds and scales are in the units
+        of ``X``, whatever ``scale``. Validation losses, and so early stopping, are adversarial;
+        validation scores are clean. See :mod:`entangle.adversarial_training`. ``None``: plain
+        training, which ``eps=0`` equals.
+    adversarial_steps
+        Gradients of each attack; an epoch takes about as many times longer, and one.
     mixed_precision
         Train in bfloat16 where the device is a GPU that has it; prediction is not affected.
     device
@@ -149,6 +158,8 @@ class LocalNetworkClassifier(LogitsClassifier):
         validation_fraction: float = 0.1,
         patience: int | None = None,
         class_weight: str | dict[Any, float] | None = None,
+        adversarial: ThreatModel | None = None,
+        adversarial_steps: int = 7,
         mixed_precision: bool = False,
         device: torch.device | str | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -167,6 +178,8 @@ class LocalNetworkClassifier(LogitsClassifier):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.class_weight = class_weight
+        self.adversarial = adversarial
+        self.adversarial_steps = adversarial_steps
         self.mixed_precision = mixed_precision
         self.device = device
         self.random_state = random_state
@@ -225,7 +238,12 @@ class LocalNetworkClassifier(LogitsClassifier):
         device = given.device
         mixed = self.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
         objective = _Objective(module, device, mixed)
-        rows, held = given.parts(self._inputs.tensor(given.samples, device))
+        if self.adversarial is None:
+            values = self._inputs.tensor(given.samples, device)
+        else:
+            scaled, values = Scaled(self._inputs, module), given.raw()
+            objective = self._attacked(objective, module, scaled, scaled.values, given)
+        rows, held = given.parts(values)
         self.history_ = train(
             module, objective.losses, rows, plan, torch.Generator().manual_seed(given.seed),
             validation=held, scores=objective.hits, progress=self.progress,

@@ -105,9 +105,13 @@ class Scaled(nn.Module):
         samples
             Shape ``(batch, features)`` or ``(batch, features, channels)``.
         """
+        return self.network(self.values(samples)).float()
+
+    def values(self, samples: Tensor) -> Tensor:
+        """Scale and lay out samples, shape ``(batch, channels, *shape)``, single precision."""
         values = samples if samples.ndim == 3 else samples[:, :, None]
         scaled = ((values.double() - self.mean) / self.spread).float()
-        return self.network(scaled.movedim(2, 1).unflatten(2, self.shape).contiguous()).float()
+        return scaled.movedim(2, 1).unflatten(2, self.shape).contiguous()
 
 
 def _with_channels(samples: NDArray[np.floating]) -> NDArray[np.floating]:

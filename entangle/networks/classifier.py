@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from entangle.adversarial.threat import ThreatModel
 from entangle.axes import Shape
 from entangle.embedding import Embedding
 from entangle.epochs import Epoch
-from entangle.logits_classifier import LogitsClassifier
+from entangle.logits_classifier import LogitsClassifier, TrainingRows
 from entangle.networks.cross_entropy import CrossEntropy
 from entangle.networks.fitting import (
     Network,
@@ -90,6 +91,15 @@ class TensorNetworkClassifier(LogitsClassifier):
         Share of each label that goes to all classes equally.
     class_weight
         ``None``, ``"balanced"`` or a weight for each class.
+    adversarial
+        Train on samples that are attacked first, within this
+        :class:`~entangle.adversarial.ThreatModel`: its ``eps``, bounds and scales are in the units
+        of ``X``, whatever ``scale``. The attack sees no noise; validation losses, and so early
+        stopping, are adversarial, validation scores clean. See
+        :mod:`entangle.adversarial_training`. ``None``: plain training, which ``eps=0`` equals.
+        Not for sweeps.
+    adversarial_steps
+        Gradients of each attack; an epoch takes about as many times longer, and one.
     device
         Where to train and predict. Default: the CPU.
     dtype
@@ -151,6 +161,8 @@ class TensorNetworkClassifier(LogitsClassifier):
         noise: float = 0.1,
         label_smoothing: float = 0.1,
         class_weight: str | dict[Any, float] | None = None,
+        adversarial: ThreatModel | None = None,
+        adversarial_steps: int = 7,
         device: torch.device | str | None = None,
         dtype: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -174,6 +186,8 @@ class TensorNetworkClassifier(LogitsClassifier):
         self.noise = noise
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.adversarial = adversarial
+        self.adversarial_steps = adversarial_steps
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
@@ -207,13 +221,14 @@ class TensorNetworkClassifier(LogitsClassifier):
         """
         require_share("label_smoothing", self.label_smoothing, zero=True)
         require_solver(
-            self.solver, self.network, self.shared, self.learning_rate, self.weight_decay
-        )
+            self.solver, self.network, self.shared, self.learning_rate, self.weight_decay,
+            self.adversarial is not None,
+        )  # fmt: skip
         dtype = checked_dtype(self.dtype)
         given = self._training_rows(X, y, sample_weight, dtype)
         self._inputs = Inputs.fitted(given.samples, self.embedding, self.scale)
         values = torch.from_numpy(self._inputs.values(given.samples)).to(given.device, dtype)
-        self._train(*given.parts(values), torch.Generator().manual_seed(given.seed))
+        self._train(given, values, torch.Generator().manual_seed(given.seed))
         return self
 
     def _plan(self, n_samples: int) -> Plan:
@@ -223,9 +238,8 @@ class TensorNetworkClassifier(LogitsClassifier):
             weight_decay=self.weight_decay,
         )  # fmt: skip
 
-    def _train(
-        self, rows: tuple[Tensor, ...], held: tuple[Tensor, ...] | None, source: torch.Generator
-    ) -> None:
+    def _train(self, given: TrainingRows, values: Tensor, source: torch.Generator) -> None:
+        rows, held = given.parts(values)
         first = rows[0][:FIRST_ROWS]
         vectors, device = self._inputs.vectors(first), first.device
         network = build_network(
@@ -238,9 +252,15 @@ class TensorNetworkClassifier(LogitsClassifier):
         objective = CrossEntropy(
             network, self._inputs, self.noise, shrinkage, self.label_smoothing, noises
         )
+        attacked = None
+        if self.adversarial is not None:
+            module = _Contracted(self._inputs, network)
+            attacked = self._attacked(objective, network, module, module.values, given)
+            rows, held = given.parts(given.raw())
         found, self.history_ = solved(
             self.solver, objective, rows, held, self._plan(len(rows[0])),
             Split(int(self.bond_dim), self.truncation), source, self._on_epoch, self.progress,
+            attacked,
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
         self.network_ = found.double()
@@ -270,5 +290,9 @@ class _Contracted(nn.Module):
         self.inputs, self.network = inputs, network
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Logits of rows, shape ``(batch, classes)``, double precision."""
-        return bounded_logits(*self.network(self.inputs.vectors(self.inputs.clipped(samples))))
+        """Logits of rows, shape ``(batch, classes)``, in the precision of the network."""
+        return bounded_logits(*self.network(self.inputs.vectors(self.values(samples))))
+
+    def values(self, samples: Tensor) -> Tensor:
+        """Values within the training range, in the precision of the network."""
+        return self.inputs.clipped(samples).to(next(self.network.parameters()).dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from entangle.adversarial_training import Attacked
 from entangle.epochs import Callback, Epoch
 from entangle.errors import InputError
 from entangle.networks.cross_entropy import CrossEntropy
@@ -23,7 +24,12 @@ SWEEPS = 10
 
 
 def require_solver(
-    solver: str, network: str, shared: bool, learning_rate: float | None, weight_decay: float
+    solver: str,
+    network: str,
+    shared: bool,
+    learning_rate: float | None,
+    weight_decay: float,
+    adversarial: bool = False,
 ) -> None:
     """Refuse a solver that does not exist, or is given what it cannot use.
 
@@ -41,6 +47,7 @@ def require_solver(
         "shared=False": shared,
         "learning_rate=None": learning_rate is not None,
         "weight_decay=0": weight_decay != 0,
+        "adversarial=None": adversarial,
     }
     repairs = [repair for repair, needed in wrong.items() if needed]
     if repairs:
@@ -88,6 +95,7 @@ def solved(
     generator: torch.Generator,
     on_epoch: Callback,
     progress: bool,
+    attacked: Attacked | None = None,
 ) -> tuple[Network, tuple[Epoch, ...]]:
     """Train the objective's network, or, by sweeps, one that begins as it.
 
@@ -99,14 +107,17 @@ def solved(
         As for :func:`~entangle.training.train`.
     split
         How sweeps shorten bonds.
+    attacked
+        Instead of the objective, of Adam alone; data and validation are its samples.
     """
     if solver == "sweeps":
         return sweep_train(
             objective, data, plan, split, validation=validation, on_epoch=on_epoch,
             progress=progress,
         )  # fmt: skip
+    measures = objective if attacked is None else attacked
     history = train(
-        objective.network, objective.losses, data, plan, generator, validation=validation,
-        scores=objective.hits, on_epoch=on_epoch, progress=progress,
+        objective.network, measures.losses, data, plan, generator, validation=validation,
+        scores=measures.hits, on_epoch=on_epoch, progress=progress,
     )  # fmt: skip
     return objective.network, history
