@@ -40,6 +40,7 @@ from entangle import (
     load_dataset,
 )
 from entangle.labels import stratified_rows
+from entangle.partition import CanonicalTree
 from entangle.surrogate import hierarchical_cut
 
 SETS = (
@@ -79,11 +80,12 @@ def measures_of(
     low, high = X.min(axis=0), X.max(axis=0)
     values = (X[rows] - low) / np.where(high > low, high - low, 1.0)
     tensors = DataTensor(values), DataTensor.from_labels(values, y[rows], balanced=True)
+    levels = min(LEVELS, CanonicalTree(shape).depth)
     affinities = {name: correlation_affinity(X[rows], name, y=y[rows]) for name in AFFINITIES}
     found = {}
     for order, columns in orders.items():
         profiles = [
-            entanglement_profile(tensor.reordered(columns), shape, LEVELS, TOLERANCE)
+            entanglement_profile(tensor.reordered(columns), shape, levels, TOLERANCE)
             for tensor in tensors
         ]
         cuts = [hierarchical_cut(a[np.ix_(columns, columns)], shape) for a in affinities.values()]
