@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psutil
-import torch
 
 from entangle.errors import MemoryLimitError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["free_memory", "require_memory"]
 
@@ -15,6 +19,8 @@ REPAIR = "use fewer rows or columns, or a machine with more memory"
 def free_memory(device: torch.device | None = None) -> float:
     """Bytes available now on a GPU, or, on any other device, in the machine."""
     if device is not None and device.type == "cuda":
+        import torch  # is loaded where there is a device; data sets are listed without it
+
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
 
