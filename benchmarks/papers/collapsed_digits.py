@@ -1,12 +1,11 @@
 """Do samples that collapse flip first? Networks trained on digits, and their smallest flips.
 
-The smallest perturbation is an upper bound by linear steps (each to the nearest of the boundaries
-as they look from where it stands), shortened by bisection along the way that was found. Any attack
-can stand in its place: ``flip_correlation`` takes one number a sample.
+The smallest perturbation of a sample is that of ``minimal_perturbation`` in L2, an upper bound.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -15,9 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from entangle import computational_entanglement as ce
-
-STEPS = 30  # linear steps at most
-OVERSHOOT = 1.02
+from entangle.adversarial import minimal_perturbation
 
 
 def trained(depth: int, seed: int, X: Tensor, y: Tensor) -> nn.Module:
@@ -38,31 +35,6 @@ def trained(depth: int, seed: int, X: Tensor, y: Tensor) -> nn.Module:
     return model
 
 
-def smallest_flip(model: nn.Module, sample: Tensor, label: int) -> float:
-    """Length of a short perturbation that changes the prediction; infinite if none was found."""
-    place = sample.clone()
-    for _ in range(STEPS):
-        logits = model(place)
-        if int(logits.argmax()) != label:
-            break
-        jacobian = torch.autograd.functional.jacobian(model, place)
-        gaps = (logits[label] - logits).detach()
-        normals = jacobian - jacobian[label]
-        lengths = normals.norm(dim=1)
-        distances = torch.where(lengths > 0, gaps / lengths.clamp(min=1e-12), torch.inf)
-        distances[label] = torch.inf
-        rival = int(distances.argmin())
-        place = place + OVERSHOOT * distances[rival] * normals[rival] / lengths[rival]
-    else:
-        return float("inf")
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        flipped = int(model(sample + middle * (place - sample)).argmax()) != label
-        low, high = (low, middle) if flipped else (middle, high)
-    return high * float((place - sample).norm())
-
-
 def flips(quick: bool) -> list[dict]:
     """Collapse of pairs and of Jacobians of trained networks, and whether it goes with flips."""
     X, y = load_digits(return_X_y=True)
@@ -75,7 +47,8 @@ def flips(quick: bool) -> list[dict]:
         with torch.no_grad():
             predicted = model(X[test]).argmax(dim=1)
         right = test[predicted == y[test]]
-        epsilon = np.array([smallest_flip(model, X[i], int(y[i])) for i in right])
+        single = copy.deepcopy(model).float()
+        epsilon, _ = minimal_perturbation(single, X[right].float(), y[right], "l2")
         nearest = right[ce.rivals(X[right], y[right].numpy())]
         paths = ce.network_paths(model, X[right], X[nearest]).paths
         jacobians = ce.jacobian_collapse(model, X[right[:100]])
