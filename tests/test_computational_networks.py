@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
@@ -52,6 +52,7 @@ def linear_network(weights, between=nn.Identity):
 # -- products of weights -----------------------------------------------------------------------
 
 
+@example(seed=2226, sizes=[8, 9, 2])  # a narrow layer after a wide one whose values are close
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), sizes=st.lists(st.integers(2, 12), min_size=2, max_size=6))
 def test_products_have_the_singular_values_of_the_dense_product(seed, sizes):

@@ -135,13 +135,16 @@ def product_collapse(matrices: Sequence[Tensor], *, seed: int = 0) -> Collapse:
     names = [str(number + 1) for number in range(len(matrices))]
     _check_chain(list(matrices), names)
     factors = [matrix.detach().double() for matrix in matrices]
-    width = min(SPARE + 2, *(size for factor in factors for size in factor.shape))
     generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(factors[0].shape[1], width, generator=generator, dtype=torch.float64)
+    widths = [
+        min(SPARE + 2, *(size for factor in factors[:depth] for size in factor.shape))
+        for depth in range(1, len(factors) + 1)
+    ]
+    start = torch.randn(factors[0].shape[1], widths[0], generator=generator, dtype=torch.float64)
     basis, _ = torch.linalg.qr(start.to(factors[0].device))
     logs = []
-    for depth in range(1, len(factors) + 1):
-        log, basis = _top_two(factors[:depth], basis)
+    for depth, width in enumerate(widths, start=1):
+        log, basis = _top_two(factors[:depth], basis[:, :width])
         logs.append(log[None])
     return Collapse(tuple(names), torch.stack(logs))
 
