@@ -225,11 +225,12 @@ def test_published_sizes_of_the_marginal_error():
     assert_allclose(found, [0.153, 0.149, 0.145, 0.142, 0.140], atol=6e-4)
 
 
-def test_noise_variances_have_the_mean_of_their_recursion():
-    drawn = noise_variances(200, 50, 4000)
-    m = mean_inverse_gain(200, 50)
-    assert abs(drawn.mean() - m / (1 - 49 * m)) < 4 * drawn.std() / math.sqrt(drawn.size)
-    assert_allclose(noise_variances(200, 50, 50, seed=3), noise_variances(200, 50, 50, seed=3))
+@pytest.mark.parametrize(("n", "k"), [(200, 50), (20, 10), (100, 5)])
+def test_noise_variances_have_the_mean_of_their_recursion(n, k):
+    drawn = noise_variances(n, k, 20_000)
+    m = mean_inverse_gain(n, k)
+    assert abs(drawn.mean() - m / (1 - (k - 1) * m)) < 4 * drawn.std() / math.sqrt(drawn.size)
+    assert_allclose(noise_variances(n, k, 50, seed=3), noise_variances(n, k, 50, seed=3))
 
 
 # -- depths ------------------------------------------------------------------------------------
