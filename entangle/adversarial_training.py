@@ -96,7 +96,7 @@ class Attacked:
     def moved(self, samples: Tensor, codes: Tensor) -> Tensor:
         """Adversarial samples, for the network as it is now; the shape of ``samples``."""
         start = self.generator if self.network.training else None
-        with torch.enable_grad(), evaluating(self.module):
+        with evaluating(self.module):
             return pgd(self.module, samples, codes, self.threat, steps=self.steps, generator=start)
 
     def losses(self, samples: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
