@@ -97,9 +97,9 @@ class Sums:
         moments = torch.stack(
             [
                 (factor.mT @ moved)[..., 0, :],
-                torch.linalg.vector_norm(moved, dim=2).square_(),
+                moved.square().sum(2),
                 (factor.mT @ slope)[..., 0, :],
-                torch.linalg.vector_norm(slope, dim=2).square_(),
+                slope.square().sum(2),
                 (moved * slope).sum(2),
             ]
         ).double()

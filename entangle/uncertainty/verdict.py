@@ -156,7 +156,7 @@ def _jackknife(
         sides = None if widths is None else (widths[0][row], widths[1][row])
         left = _quantities(sums.packet(row).without_each(), sides, tau)
         for name, values in left.items():
-            spread = values[0].var(0, correction=0) * (number - 1)
+            spread = (values[0] - values[0].mean(0)).square().mean(0) * (number - 1)
             errors[name].append(spread.sqrt())
     return {name: torch.stack(parts) for name, parts in errors.items()}
 
