@@ -13,6 +13,7 @@ __all__ = [
     "draw_accuracy_against",
     "draw_entropies_under_attack",
     "draw_levels",
+    "draw_relations",
     "draw_robustness",
     "draw_uncertainty",
 ]
@@ -188,6 +189,34 @@ def draw_entropies_under_attack(
         axes.plot([], [], "--", color="#8c8c8c", linewidth=1, label="same steps, random signs")
     axes.set_xlim(left=0)
     axes.set_ylabel("mean entropy, levels 1-4 (nats)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_relations(axes: Axes, relations: Mapping[str, Mapping[str, ArrayLike]]) -> None:
+    """Draw parts of the uncertainty relation side by side, one marker an ordering.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    relations
+        Mean, low and high end of each part by its name, by ordering; 1 is what the packet alone
+        has, which the dashed line marks.
+    """
+    names = list(next(iter(relations.values())))
+    for number, (ordering, parts) in enumerate(relations.items()):
+        colour, marker = _style(number)
+        mean, low, high = np.array([parts[name] for name in names], dtype=np.float64).T
+        places = np.arange(len(names)) + 0.15 * (number - (len(relations) - 1) / 2)
+        reach = np.nan_to_num(np.abs([mean - low, high - mean]))
+        axes.errorbar(
+            places, mean, reach, fmt=marker, color=colour, markersize=5, capsize=3, label=ordering
+        )
+    axes.axhline(1.0, linestyle="--", color="#8c8c8c", linewidth=1)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylabel("ratio to the packet alone")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -85,6 +85,9 @@ def robustness(
     entropy: Annotated[
         bool, typer.Option(help="Measure the entanglement of each order and of attacked rows.")
     ] = True,
+    uncertainty: Annotated[
+        bool, typer.Option(help="Measure the uncertainty relation of inputs and gradients.")
+    ] = True,
     impute: Impute = None,
     drop: Drop = None,
     output: Annotated[
@@ -120,6 +123,7 @@ def robustness(
             bounds=None if bounds == "none" else bounds, attack=attack, max_attacked=attacked,
             adversarial_training=adversarial_training, baseline=baseline, shape=layout, cv=folds,
             seeds=range(seed, seed + seeds), epochs=epochs, entropy=entropy, max_samples=rows,
+            uncertainty=uncertainty,
             model_options=None if device == "cpu" else {name: {"device": device} for name in names},
             directory=None if output is None else output / CELLS, n_jobs=jobs, progress=True,
         )  # fmt: skip
@@ -182,36 +186,66 @@ def _write(found: RobustnessComparison, folder: Path, force: bool) -> None:
 
 
 def _figure(found: RobustnessComparison) -> Any:
-    """Accuracy against radius, one panel a model, above the entanglement of the attacked rows."""
+    """Accuracy against radius, the entanglement of attacked rows, and the uncertainty relation."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from entangle.plotting import draw_entropies_under_attack, draw_robustness
-
     summary = found.summary()
     known = all(s.entropy_nats is not None and s.entropy_changes is not None for s in summary)
-    n_rows, n_models = 1 + known, len(found.models)
+    related = all(s.uncertainty_product is not None for s in summary)
+    n_rows, n_models = 1 + known + related, len(found.models)
     figure = Figure(figsize=(1.2 + 4.2 * n_models, 3.6 * n_rows), dpi=150, layout="constrained")
-    panels = FigureCanvasAgg(figure).figure.subplots(
-        n_rows, n_models, squeeze=False, sharex=True, sharey="row"
-    )
-    unit = "share of the range" if found.unit == "range" else "standard deviations"
-    radii = (0.0, *found.epsilons)
+    panels = FigureCanvasAgg(figure).figure.subplots(n_rows, n_models, squeeze=False, sharey="row")
     for column, model in zip(panels.T, found.models, strict=True):
         standings = [standing for standing in summary if standing.model == model]
-        draw_robustness(column[0], radii, {s.ordering: _accuracies(s) for s in standings})
-        column[0].set_title(f"{found.dataset['name']}: {model}")
-        if known:
-            draw_entropies_under_attack(
-                column[1], radii, {s.ordering: _entropies(s) for s in standings},
-                {s.ordering: _controls(s) for s in standings if s.noise_changes is not None},
-            )  # fmt: skip
-        column[-1].set_xlabel(f"radius of the attack, {found.norm.capitalize()} ({unit})")
+        _draw_by_radius(column[: 1 + known], found, model, standings)
+        if related:
+            _draw_relation(column[-1], standings)
     for row in panels:
         for panel in row[1:]:
             panel.set_ylabel("")
             panel.get_legend().remove()
     return figure
+
+
+def _draw_by_radius(
+    panels: Any, found: RobustnessComparison, model: str, standings: list[RobustStanding]
+) -> None:
+    """Accuracy, and below it the entanglement if there is a second panel."""
+    from entangle.plotting import draw_entropies_under_attack, draw_robustness
+
+    radii = (0.0, *found.epsilons)
+    draw_robustness(panels[0], radii, {s.ordering: _accuracies(s) for s in standings})
+    panels[0].set_title(f"{found.dataset['name']}: {model}")
+    if len(panels) > 1:
+        draw_entropies_under_attack(
+            panels[1], radii, {s.ordering: _entropies(s) for s in standings},
+            {s.ordering: _controls(s) for s in standings if s.noise_changes is not None},
+        )  # fmt: skip
+        panels[0].sharex(panels[1])
+        panels[0].tick_params(labelbottom=False)
+    unit = "share of the range" if found.unit == "range" else "standard deviations"
+    panels[-1].set_xlabel(f"radius of the attack, {found.norm.capitalize()} ({unit})")
+
+
+def _draw_relation(panel: Any, standings: list[RobustStanding]) -> None:
+    from entangle.plotting import draw_relations
+
+    named = {
+        r"$\sigma_x / \tau$": ("relative_sigma_x", 1.0),
+        r"$2 \tau \sigma_p$": ("relative_sigma_p", 1.0),
+        r"$2 \sigma_x \sigma_p$": ("uncertainty_product", 2.0),
+    }
+    relations = {}
+    for standing in standings:
+        parts = {label: getattr(standing, name) for label, (name, _) in named.items()}
+        relations[standing.ordering] = {
+            label: [
+                factor * end for end in (parts[label].mean, parts[label].low, parts[label].high)
+            ]
+            for label, (_, factor) in named.items()
+        }
+    draw_relations(panel, relations)
 
 
 def _accuracies(standing: RobustStanding) -> list[tuple[float, float, float]]:

@@ -22,8 +22,9 @@ from entangle.models import LocalNetworkClassifier
 from entangle.preparation import as_dataset, drawn_rows
 from entangle.robustness import RobustnessComparison, RobustRow
 from entangle.robustness.entropies import Ruler, with_random_signs
+from entangle.robustness.relation import NO_RELATION, relation_of_rows
 from entangle.robustness.units import rules_for
-from entangle.robustness.wording import entropy_sentence, sentence
+from entangle.robustness.wording import entropy_sentence, relation_sentence, sentence
 
 LINEAR = partial(
     compare_robustness,
@@ -254,6 +255,7 @@ def made(robust, accuracy=0.9, entropies=(0.1, 0.12), name="natural"):
     """Rows of one ordering, one a fold."""
     return [
         RobustRow(
+            1.01, 0.99 + 0.001 * fold, 0.501, 12, 2,
             accuracy + 0.001 * fold, 1.0, 3, 100, accuracy, [value], 2.0, ["apgd"], [], [],
             entropies[0], [entropies[1] + 0.001 * fold], [entropies[0] + 0.01], name, "cnn", 0,
             fold, 1.0, 0.05, 200, 100,
@@ -334,3 +336,62 @@ def test_orderings_are_those_of_the_other_comparison():
     names = [o.name for o in orderings_wanted(("random", "natural"), (8,), 8)]
     X, y = line()
     assert list(LINEAR(X, y, [0.1], cv=2, entropy=False).orderings) == names
+
+
+# -- the uncertainty relation --------------------------------------------------------------
+
+
+def test_the_relation_of_a_linear_model_is_that_of_its_weights_in_every_order():
+    """The mean over features does not see their order, and draws average out."""
+    X, y = line()
+    found = LINEAR(X, y, [0.1], cv=2, models=[LogisticRegression(C=1e-3)])
+    for row in found.rows:
+        assert (row.packets, row.packets_refused) == (12, 0)
+        assert row.uncertainty_product >= 0.5
+        assert_allclose(row.relative_sigma_x * row.relative_sigma_p, 2 * row.uncertainty_product,
+                        rtol=0.02)  # fmt: skip
+    first, other = (found.standing("LogisticRegression", o) for o in found.orderings)
+    assert_allclose(first.uncertainty_product.mean, other.uncertainty_product.mean, rtol=0.01)
+
+
+def test_the_relation_is_of_the_network_and_not_of_the_units_of_the_data():
+    X, y = line()
+    rows = [
+        relation_of_rows(
+            LogisticRegression(C=0.02 / unit**2, tol=1e-8).fit(X * unit, y), X * unit, y,
+            0.3 * unit * X.std(axis=0), 0,
+        )
+        for unit in (1.0, 8.0)
+    ]  # fmt: skip
+    assert [problem for _, problem in rows] == ["", ""]
+    one, eight = ((r.relative_sigma_x, r.relative_sigma_p, r.uncertainty_product) for r, _ in rows)
+    assert_allclose(one, eight, rtol=1e-3)
+    assert abs(one[0] - 1) > 1e-3
+
+
+def test_what_stays_has_no_packet():
+    X, y = line()
+    model = LogisticRegression().fit(X, y)
+    found, problem = relation_of_rows(model, X, y, np.zeros(X.shape[1]), 0)
+    assert found == NO_RELATION
+    assert "no feature varies" in problem
+
+
+def test_models_without_gradients_say_so_and_have_no_relation():
+    X, y = line()
+    found = compare_robustness(
+        X, y, [0.1], ("random",), [DecisionTreeClassifier(max_depth=2)], cv=2, max_attacked=4,
+        attack="square", entropy=False,
+    )  # fmt: skip
+    standing = found.standing("DecisionTreeClassifier", "random")
+    assert standing.uncertainty_product is None
+    assert relation_sentence(standing) == ""
+    assert "no uncertainty relation" in found.to_text()
+
+
+def test_a_sentence_says_what_the_relation_is():
+    standing = compared([0.5, 0.5], [0.5, 0.5]).standing("cnn", "natural")
+    text = relation_sentence(standing)
+    assert "inputs spread 1.0100 (1.0100 to 1.0100) and gradients 0.9905 (" in text
+    assert "product 0.5010" in text
+    assert "4 of 24 packets refused" in text

@@ -16,6 +16,7 @@ from entangle.datasets import Dataset
 from entangle.errors import InputError
 from entangle.labels import stratified_rows
 from entangle.robustness.entropies import Ruler, with_random_signs
+from entangle.robustness.relation import NO_RELATION, Relation, relation_of_rows
 
 __all__ = ["AttackPlan", "Attacked", "attacked_model"]
 
@@ -36,6 +37,9 @@ class AttackPlan:
         Most test rows of a split.
     entropy
         Whether attacked rows are measured.
+    widths
+        Of packets, one a feature, in the order of the features as they came; ``None``: the
+        uncertainty relation is not measured.
     """
 
     threat: ThreatModel
@@ -43,11 +47,12 @@ class AttackPlan:
     attacks: list[str | Attack]
     n_attacked: int
     entropy: bool
+    widths: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """A model trained on one order, and attacked.
+class Attacked(Relation):
+    """A model trained on one order, and attacked; with the fields of :class:`Relation`.
 
     Attributes
     ----------
@@ -112,11 +117,18 @@ def attacked_model(data: Dataset, plan: AttackPlan, task: ModelTask) -> dict[str
         curve = _curve(model, X, y, threat, plan, task)
         seconds = time.perf_counter() - begin
         entropies = _entropies(data, X, y, curve, threat, task) if plan.entropy else _NOTHING
+        relation, problem = NO_RELATION, ""
+        if plan.widths is not None:
+            relation, problem = relation_of_rows(model, X, y, plan.widths[task.columns], seed)
     return asdict(
         Attacked(
-            found.accuracy, found.train_seconds, found.epochs, len(drawn),
-            float(curve.accuracy[0]), curve.accuracy[1:].tolist(), seconds, list(curve.attacks),
-            list(curve.masking.flagged), list(curve.warnings), *entropies,
+            **asdict(relation), accuracy=found.accuracy, train_seconds=found.train_seconds,
+            epochs=found.epochs, n_attacked=len(drawn),
+            unattacked_accuracy=float(curve.accuracy[0]),
+            robust_accuracy=curve.accuracy[1:].tolist(), attack_seconds=seconds,
+            attacks=list(curve.attacks), signs=list(curve.masking.flagged),
+            warnings=[*curve.warnings, *filter(None, [problem])], entropy_nats=entropies[0],
+            attacked_entropy_nats=entropies[1], noise_entropy_nats=entropies[2],
         )
     )  # fmt: skip
 

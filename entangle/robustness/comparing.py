@@ -51,6 +51,7 @@ def compare_robustness(
     epochs: int | None = None,
     model_options: Mapping[str, Mapping[str, Any]] | None = None,
     entropy: bool = True,
+    uncertainty: bool = True,
     max_samples: int | None = None,
     confidence: float = 0.95,
     directory: str | os.PathLike[str] | None = None,
@@ -97,6 +98,9 @@ def compare_robustness(
     entropy
         Measure the entanglement of training rows in each order, and that of attacked rows before
         and after.
+    uncertainty
+        Measure the uncertainty relation of networks with gradients, see
+        :mod:`entangle.robustness.relation`.
     seeds
         As for ``compare_orderings``: of folds, random orders, models and attacks.
     baseline, shape, cv, epochs, model_options, max_samples, confidence, directory, executor
@@ -148,8 +152,9 @@ def compare_robustness(
     )  # fmt: skip
     rules = rules_for(setting.data, norm, unit, bounds)
     plan = AttackPlan(
-        rules.threat.with_eps(radii[-1]), radii, attacks_wanted(attack), max_attacked, entropy
-    )
+        rules.threat.with_eps(radii[-1]), radii, attacks_wanted(attack), max_attacked, entropy,
+        rules.widths if uncertainty else None,
+    )  # fmt: skip
     setting = _trained_within(setting, rules.threat, adversarial_training)
     steps = len(setting.splits) * len(setting.orderings) * (1 + len(setting.contenders))
     with progress_bar("orders and attacks", steps, progress) as advance:
@@ -162,7 +167,7 @@ def compare_robustness(
             **setting.settings(), "eps": rules.described(),
             "attack": attack if isinstance(attack, str) else [str(a) for a in plan.attacks],
             "n_attacked": max_attacked, "adversarial_training": adversarial_training,
-            "entropy": entropy, "n_reused": work.n_reused,
+            "entropy": entropy, "uncertainty": uncertainty, "n_reused": work.n_reused,
         },
         notes=(*setting.notes(), *rules.notes),
     )  # fmt: skip

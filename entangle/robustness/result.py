@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import narwhals as nw
@@ -20,6 +21,7 @@ from entangle.robustness.wording import robustness_text
 __all__ = ["RobustStanding", "RobustnessComparison"]
 
 SCHEMA = 1
+RELATION = ("relative_sigma_x", "relative_sigma_p", "uncertainty_product")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class RobustStanding:
         What the attack adds to it, in nats, one for each radius; paired by split.
     noise_changes
         What steps of the same sizes in random directions add to it.
+    relative_sigma_x, relative_sigma_p, uncertainty_product
+        Of the uncertainty relation, see :class:`~entangle.robustness.relation.Relation`; ``None``
+        where it is not known of every row.
+    packets, packets_refused
+        Of all rows.
     train_seconds, attack_seconds
         Means of the rows.
     """
@@ -63,6 +70,11 @@ class RobustStanding:
     entropy_nats: float | None
     entropy_changes: tuple[Interval, ...] | None
     noise_changes: tuple[Interval, ...] | None
+    relative_sigma_x: Interval | None
+    relative_sigma_p: Interval | None
+    uncertainty_product: Interval | None
+    packets: int
+    packets_refused: int
     train_seconds: float
     attack_seconds: float
 
@@ -92,7 +104,8 @@ class RobustnessComparison:
         As of a :class:`~entangle.comparison.Comparison`.
     settings
         ``seeds``, ``n_folds``, ``models`` in words, ``epochs`` of networks called by name, ``eps``
-        in words, ``attack``, ``n_attacked``, ``adversarial_training``, ``n_reused``.
+        in words, ``attack``, ``n_attacked``, ``adversarial_training``, ``entropy``,
+        ``uncertainty``, ``n_reused``.
     notes
         What was done to the data and to the layout, one sentence each.
     """
@@ -157,6 +170,9 @@ class RobustnessComparison:
             entropy_nats=_mean([row.entropy_nats for row in rows]),
             entropy_changes=self._changes(rows, "attacked_entropy_nats"),
             noise_changes=self._changes(rows, "noise_entropy_nats"),
+            **{name: self._known(rows, name) for name in RELATION},
+            packets=sum(row.packets for row in rows),
+            packets_refused=sum(row.packets_refused for row in rows),
             train_seconds=float(np.mean([row.train_seconds for row in rows])),
             attack_seconds=float(np.mean([row.attack_seconds for row in rows])),
         )
@@ -191,6 +207,12 @@ class RobustnessComparison:
         self, model: str, ordering: str, value: Callable[[RobustRow], float]
     ) -> NDArray[np.float64]:
         return by_resample(self.rows_of(model, ordering), value, self.fresh_splits)
+
+    def _known(self, rows: list[RobustRow], name: str) -> Interval | None:
+        """Interval of a number; ``None`` where it is not known of every row."""
+        if any(getattr(row, name) is None for row in rows):
+            return None
+        return self._interval(by_resample(rows, attrgetter(name), self.fresh_splits))
 
     def _changes(self, rows: list[RobustRow], name: str) -> tuple[Interval, ...] | None:
         """Entropy changes at each radius; ``None`` where they are not known of every row."""

@@ -61,6 +61,9 @@ def row_records(row: RobustRow, epsilons: tuple[float, ...], unit: str) -> list[
             "noise_entropy_nats": _number(control), "clean_accuracy": row.accuracy,
             "n_attacked": row.n_attacked, "n_train": row.n_train, "n_test": row.n_test,
             "train_entropy_nats": _number(row.train_entropy_nats), "cut": row.cut,
+            "relative_sigma_x": _number(row.relative_sigma_x),
+            "relative_sigma_p": _number(row.relative_sigma_p),
+            "uncertainty_product": _number(row.uncertainty_product),
             "train_seconds": row.train_seconds, "attack_seconds": row.attack_seconds,
             "signs": "; ".join(row.signs),
         }

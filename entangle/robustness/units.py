@@ -22,6 +22,7 @@ from entangle.errors import InputError
 __all__ = ["Bounds", "Rules", "rules_for"]
 
 UNITS = ("range", "std")
+WIDTH = 0.3  # of a packet, in standard deviations
 Bounds = str | None | tuple[ArrayLike | None, ArrayLike | None]
 
 
@@ -39,6 +40,9 @@ class Rules:
         Whether all features have one unit.
     bounds
         In words.
+    widths
+        Of a packet about a row, one a feature: 0.3 standard deviations; 0 for categories and for
+        what stays.
     notes
         What was decided about categories, one sentence each.
     """
@@ -47,6 +51,7 @@ class Rules:
     unit: str
     shared: bool
     bounds: str
+    widths: NDArray[np.float64]
     notes: tuple[str, ...]
 
     def described(self) -> str:
@@ -96,7 +101,9 @@ def rules_for(data: Dataset, norm: str, unit: str | None, bounds: Bounds) -> Rul
     lower, upper, words = _limits(values, bounds, shared)
     threat = ThreatModel(norm, 0.0, lower, upper, scale, still if still.any() else None, groups)
     threat.around(torch.from_numpy(data.X.astype(np.float32)))  # refuses bounds that do not hold
-    return Rules(threat, unit, shared, words, _notes(groups, odd, norm))
+    widths = WIDTH * _scale(values, "std", shared)
+    widths[still | np.isin(np.arange(data.n_features), [c for g in groups for c in g])] = 0.0
+    return Rules(threat, unit, shared, words, widths, _notes(groups, odd, norm))
 
 
 def _scale(values: NDArray[np.float64], unit: str, shared: bool) -> NDArray[np.float64]:

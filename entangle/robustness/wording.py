@@ -12,7 +12,7 @@ from entangle.comparison.wording import aligned, heading, points, protocol, span
 if TYPE_CHECKING:
     from entangle.robustness.result import RobustnessComparison, RobustStanding
 
-__all__ = ["entropy_sentence", "robustness_text", "sentence"]
+__all__ = ["entropy_sentence", "relation_sentence", "robustness_text", "sentence"]
 
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
@@ -34,6 +34,7 @@ def robustness_text(found: RobustnessComparison) -> str:
         if standing.difference is not None:
             lines.append(sentence(standing, baselines[standing.model], found.epsilons))
     lines += [text for s in summary if (text := entropy_sentence(s, found.epsilons[-1]))]
+    lines += [text for s in summary if (text := relation_sentence(s))]
     lines += _warnings(found)
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -95,6 +96,24 @@ def entropy_sentence(standing: RobustStanding, eps: float) -> str:
         control = standing.noise_changes[-1].mean
         text += f"; steps of the same sizes in random directions: {control:+.4f}"
     return text
+
+
+def relation_sentence(standing: RobustStanding) -> str:
+    """Say what the uncertainty relation is; empty if it was not measured."""
+    parts = standing.relative_sigma_x, standing.relative_sigma_p, standing.uncertainty_product
+    if any(part is None for part in parts):
+        return ""
+    x, p, product = (f"{part.mean:.4f}{_ends(part)}" for part in parts if part is not None)
+    refused = f"; {standing.packets_refused} of {standing.packets} packets refused"
+    return (
+        f"{standing.model}, {standing.ordering}: in a packet of 0.3 standard deviations inputs "
+        f"spread {x} and gradients {p} times as the packet alone, product {product}, at least 0.5"
+        f"{refused if standing.packets_refused else ''}"
+    )
+
+
+def _ends(found: Interval) -> str:
+    return "" if math.isnan(found.low) else f" ({found.low:.4f} to {found.high:.4f})"
 
 
 def _told(where: str, found: Interval) -> str:
