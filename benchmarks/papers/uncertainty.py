@@ -38,7 +38,11 @@ from entangle.plotting import draw_uncertainty
 from entangle.uncertainty import UncertaintyTracker, uncertainty_relation
 
 SETS = {"mnist": ("mnist", 0.1), "cifar10": ("cifar10_exact_5k", 8 / 255)}  # name, radius of Linf
-MODELS = {"cnn": {"width": 8, "depth": 3}, "mlp": {"hidden": (64,)}, "attention": {}}
+MODELS = {
+    "mlp": {"hidden": (64,)},
+    "cnn": {"width": 8, "depth": 3},
+    "attention": {"width": 16, "depth": 2, "heads": 2, "head_dim": 8, "window": 14},
+}
 QUICK = {"rows": 1000, "epochs": 3, "packets": 20}
 RESAMPLES = 2000
 
