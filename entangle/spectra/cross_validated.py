@@ -86,7 +86,9 @@ def cross_validated_spectrum(
     Notes
     -----
     Where stimuli are fewer than units, nothing of the size of units squared is formed: with
-    eigenvectors w of :math:`X X^T` the values are :math:`w_n^T Y X^T w_n / (S - 1)`.
+    eigenvectors w of :math:`X X^T` the values are :math:`w_n^T Y X^T w_n / (S - 1)`. Noise does not
+    add to values, but it turns the directions: where it is much larger than the signal, values
+    fall faster than the signal's eigenvalues.
 
     Examples
     --------

@@ -144,7 +144,7 @@ def _ritz(basis: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     residuals = (image @ vectors - (basis @ vectors) * values).norm(dim=0)
     gaps = (values - values[-1]).clamp_min(torch.finfo(values.dtype).tiny)
-    return values, torch.minimum(residuals, residuals.square() / gaps)
+    return values, torch.minimum(residuals, 2 * residuals.square() / gaps)
 
 
 def _leading(
