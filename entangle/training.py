@@ -63,6 +63,8 @@ class Plan:
         have a gradient out of all proportion, which a lower one forgets sooner.
     gradient_norm
         Longer gradients are shortened to this norm.
+    constant
+        Keep the rate instead of letting it rise and fall.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Plan:
     gradient_norm: float = 1.0
     decoupled: bool = True
     beta2: float = 0.999
+    constant: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "patience"):
@@ -95,6 +98,8 @@ class Plan:
 
     def rate(self, progress: float) -> float:
         """Learning rate when ``progress`` epochs are done."""
+        if self.constant:
+            return self.learning_rate
         warm = min(1.0, progress) if self.max_epochs > 1 else 1.0
         return self.learning_rate * warm * (1 + math.cos(math.pi * progress / self.max_epochs)) / 2
 

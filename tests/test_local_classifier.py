@@ -17,6 +17,7 @@ from entangle import FeatureRearranger, LocalNetworkClassifier
 from entangle.errors import InputError, PartitionError
 from entangle.models import build_model
 from entangle.models.inputs import Inputs
+from entangle.training import train
 
 SMALL = {
     "cnn": {"width": 8, "depth": 3},
@@ -299,6 +300,22 @@ def test_history_and_early_stopping():
     assert math.isnan(whole.history_[0].validation_loss)
 
 
+@pytest.mark.parametrize(("schedule", "last"), [(None, 0.0), ("constant", 2e-3)])
+def test_rates_follow_the_schedule(monkeypatch, schedule, last):
+    plans = []
+
+    def watched(module, losses, rows, plan, *rest, **options):
+        plans.append(plan)
+        return train(module, losses, rows, plan, *rest, **options)
+
+    monkeypatch.setattr("entangle.models.classifier.train", watched)
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    options = {"learning_rate": 2e-3, "max_epochs": 3, "schedule": schedule}
+    LocalNetworkClassifier("mlp", **options).fit(X, y)
+    assert plans[0].rate(3.0) == pytest.approx(last, abs=1e-12)
+    assert plans[0].rate(1.0) == pytest.approx(2e-3 if last else 1.5e-3)
+
+
 def test_state_parameters_move_at_their_own_rate(monkeypatch):
     X, y = blobs()
     first = build_model("s4", 1, (6,), 3, seed=0, **SMALL["s4"])
@@ -357,6 +374,7 @@ def test_a_module_is_copied_and_a_function_builds():
         ({"learning_rate": -1.0}, InputError, "learning_rate is a positive"),
         ({"batch_size": 1}, InputError, "batch_size is at least 2 .* got 1"),
         ({"max_epochs": 0}, InputError, "max_epochs is a whole number"),
+        ({"schedule": "linear"}, InputError, "schedule is None, .* or 'constant', got 'linear'"),
         ({"patience": 0}, InputError, "patience is a whole number"),
         ({"validation_fraction": 1.0}, InputError, "validation_fraction is above 0 and below 1"),
         ({"device": "abacus"}, InputError, "device 'abacus' is not available"),

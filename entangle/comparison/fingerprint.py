@@ -19,7 +19,10 @@ from entangle.errors import InputError
 
 __all__ = ["fingerprint", "versions"]
 
-LATER = {"penalties"}  # options that came after results were kept; None does what was done before
+LATER = {
+    "penalties",
+    "schedule",
+}  # options that came after results were kept; None does what was done before
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "numba", "pymetis", "entangle-tn")
 
 

@@ -4,9 +4,10 @@ It answers what entanglement predicts: how well a convolutional network, a state
 local attention does on features in this order. Everything but the order stays the same from one
 order to the next: first values, batches and the validation split depend on the seed alone.
 
-Source: protocol of Alexander et al. 2023, arXiv:2303.11249, Tables 1 and 2. Deviations: a
-schedule of the rate, early stopping, and one scale for all values; the paper trains on values as
-they are, at a constant rate (S4: along a cosine), and keeps the last of 200 to 900 epochs.
+Source: protocol of Alexander et al. 2023, arXiv:2303.11249, Tables 1 and 2. Deviations,
+unless asked for otherwise: a schedule of the rate, early stopping, and one scale for all values;
+the paper trains on values as they are, at a constant rate (S4: along a cosine), and keeps the last
+of 200 to 900 epochs.
 """
 
 from __future__ import annotations
@@ -78,8 +79,10 @@ class LocalNetworkClassifier(LogitsClassifier):
         standard deviation, which keeps features in proportion. ``"feature"``: the same for each
         feature alone. ``None``: take values as they are, as published.
     learning_rate, batch_size, weight_decay
-        Of Adam; the rate rises over one epoch and then falls along a cosine to 0. Default: as
-        published for the model, see :data:`entangle.models.MODELS`.
+        Of Adam. Default: as published for the model, see :data:`entangle.models.MODELS`.
+    schedule
+        ``None``: the rate rises over one epoch and then falls along a cosine to 0. ``"constant"``:
+        it stays, as published for all models but S4.
     max_epochs
         Passes through the data; the published ones are 200 to 900.
     early_stopping
@@ -160,6 +163,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         learning_rate: float | None = None,
         batch_size: int | None = None,
         weight_decay: float | None = None,
+        schedule: str | None = None,
         max_epochs: int = 100,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
@@ -181,6 +185,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.weight_decay = weight_decay
+        self.schedule = schedule
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -240,7 +245,15 @@ class LocalNetworkClassifier(LogitsClassifier):
             name: getattr(recipe if getattr(self, name) is None else self, name)
             for name in ("learning_rate", "batch_size", "weight_decay")
         }
-        plan = Plan(**given, max_epochs=self.max_epochs, decoupled=recipe.decoupled)
+        if self.schedule not in (None, "constant"):
+            raise InputError(
+                f"schedule is None, a cosine after one epoch of rising, or 'constant', got "
+                f"{self.schedule!r}"
+            )
+        plan = Plan(
+            **given, max_epochs=self.max_epochs, decoupled=recipe.decoupled,
+            constant=self.schedule is not None,
+        )  # fmt: skip
         patience = -(-self.max_epochs // 3) if self.patience is None else self.patience
         return replace(plan, patience=patience)
 

@@ -6,7 +6,7 @@ such a module can stand where a name can.
 
 Source: protocols of Tables 1 and 2 of Alexander et al. 2023, arXiv:2303.11249. Their rates stay as
 they are for all epochs but those of S4, which fall along a cosine; ours all rise for one epoch and
-fall along a cosine.
+fall along a cosine unless they are asked to stay.
 """
 
 from __future__ import annotations
