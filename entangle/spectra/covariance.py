@@ -98,10 +98,10 @@ def covariance_spectrum(
     Randomised route: from a subspace wider than asked for by a quarter, C is applied and the
     result orthonormalised until errors are small. Eigenvalues within the subspace are at most the
     true ones. With r the length of :math:`C v - \lambda v`, an eigenvalue of C lies within r of
-    :math:`\lambda`, for certain; ``errors`` are :math:`\min(r, 2 r^2 / (\lambda - \lambda_\text{last}))`
-    with the last one of the subspace, twice what perturbation theory gives in second order; they
-    presume that the random start missed none of the leading directions. Flat spectra converge
-    slowly; the errors say so.
+    :math:`\lambda`, for certain; ``errors`` are
+    :math:`\min(r, 2 r^2 / (\lambda - \lambda_\text{last}))` with the last one of the subspace,
+    twice what perturbation theory gives in second order. They presume that the random start missed
+    none of the leading directions. Flat spectra converge slowly; the errors say so.
 
     Examples
     --------
