@@ -67,7 +67,14 @@ _HOME = {
     "width_bounds": "width",
 }
 
-_MODULES = ["adversarial", "computational_entanglement", "models", "networks", "uncertainty"]
+_MODULES = [
+    "adversarial",
+    "computational_entanglement",
+    "models",
+    "networks",
+    "spectra",
+    "uncertainty",
+]
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"

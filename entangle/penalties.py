@@ -1,0 +1,1 @@
+"""Penalties: what training adds to the loss besides the loss of the samples."""
