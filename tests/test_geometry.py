@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -16,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from entangle.errors import InputError
+from entangle.plotting import draw_jacobian_map
 from entangle.spectra import jacobian_norm, participation_ratio
 from entangle.spectra.dimension import intrinsic_dimension
 from entangle.spectra.jacobian_maps import jacobian_norm_map
@@ -115,6 +117,20 @@ def test_a_linear_classifier_of_scikit_learn_has_one_norm():
     assert_allclose(found.confidence.ravel(), model.predict_proba(points).max(1), rtol=1e-9)
     with pytest.raises(InputError, match="asks for a torch module"):
         jacobian_norm_map(model, X[:1], layer="0")
+
+
+def test_a_map_is_drawn_as_norms_and_classes():
+    found = jacobian_norm_map(Half(), normal(3, 7), grid=5)
+    panels = Figure().subplots(1, 2)
+    draw_jacobian_map(panels, found)
+    norms, classes = (axes.collections[0].get_array() for axes in panels)
+    assert_allclose(norms, found.norms.T)  # the first direction is drawn to the right
+    assert_allclose(classes[..., 3], found.confidence.T)
+    colours = np.asarray(classes[..., :3]).swapaxes(0, 1)
+    same = (colours[:, :, None, None] == colours).all(-1)
+    assert_array_equal(same, found.classes[:, :, None, None] == found.classes)
+    for axes in panels:
+        assert_allclose(axes.lines[0].get_xydata(), found.given)
 
 
 @pytest.mark.parametrize(
