@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from entangle.spectra.jacobian_maps import JacobianMap
 
 __all__ = [
     "draw_accuracies",
     "draw_accuracy_against",
     "draw_entropies_under_attack",
+    "draw_jacobian_map",
     "draw_levels",
     "draw_relations",
     "draw_robustness",
@@ -312,3 +318,30 @@ def draw_uncertainty(panels: Sequence[Axes], curves: Mapping[str, ArrayLike]) ->
     for axes in (product, accuracy):
         axes.spines["right"].set_visible(False)
         axes.legend(frameon=False)
+
+
+def draw_jacobian_map(panels: Sequence[Axes], found: JacobianMap) -> None:
+    """Draw two panels: norms of the Jacobian on a plane, and classes, paler where in doubt.
+
+    Parameters
+    ----------
+    panels
+        Two axes.
+    found
+        Of :func:`entangle.spectra.jacobian_norm_map`. Crosses are the samples it goes through.
+    """
+    norms, classes = panels
+    side = found.coordinates
+    image = norms.pcolormesh(side, side, found.norms.T, shading="nearest", rasterized=True)
+    norms.figure.colorbar(image, ax=norms, label="norm of the Jacobian")
+    known, numbers = np.unique(found.classes, return_inverse=True)
+    colours = np.array([matplotlib.colormaps["tab10"](label % 10) for label in known])
+    colours = colours[numbers.reshape(found.classes.shape)]
+    colours[..., 3] = found.confidence
+    classes.pcolormesh(side, side, colours.swapaxes(0, 1), shading="nearest", rasterized=True)
+    for axes, colour in ((norms, "white"), (classes, "black")):
+        axes.plot(*found.given.T, "x", color=colour)
+        axes.set_aspect("equal")
+        axes.set_xlabel("first direction")
+        axes.set_ylabel("second direction")
+    classes.set_title(f"classes {', '.join(map(str, known))}")
