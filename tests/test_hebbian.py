@@ -17,7 +17,7 @@ from entangle.adversarial import PGD, ThreatModel, minimal_perturbation
 from entangle.errors import InputError, TrainingInterrupted
 from entangle.spectra.hebbian_classifier import LocalHebbianClassifier
 from entangle.spectra.hebbian_layer import LocalHebbianLayer
-from entangle.spectra.hebbian_pruning import fit_variances, prune_units
+from entangle.spectra.hebbian_pruning import PUBLISHED, fit_variances, prune_units
 
 
 def seeded(seed=0):
@@ -143,7 +143,7 @@ def test_pruning_removes_what_never_won(toy):
     _, layer = toy
     pruned = pickle.loads(pickle.dumps(layer))
     near = layer.convergence().near.numpy()
-    found = prune_units(pruned, window=None, means=None)
+    found = prune_units(pruned)
     assert_array_equal(found.pruned, ~near)
     assert len(found.mixture.means) == 2
     assert_array_equal(pruned.weight.abs().sum(1) == 0, ~near)
@@ -151,7 +151,7 @@ def test_pruning_removes_what_never_won(toy):
     assert pruned.convergence().converged
     logs = np.log(layer.weight.double().numpy().var(axis=1, ddof=1))
     assert_allclose(found.log_variances, logs, rtol=1e-12)
-    again = prune_units(pruned, window=None, means=None)  # one part is left: nothing more goes
+    again = prune_units(pruned)  # one part is left: nothing more goes
     assert not again.pruned.any()
     assert again.mixture.cutoff == np.inf
 
@@ -159,7 +159,7 @@ def test_pruning_removes_what_never_won(toy):
 def test_the_published_window_does_not_see_what_never_won(toy):
     """Variances of first weights, about 1, lie above it, so no mixture tells them apart."""
     layer = pickle.loads(pickle.dumps(toy[1]))
-    found = prune_units(layer)
+    found = prune_units(layer, **PUBLISHED)
     assert len(found.mixture.means) == 1
     assert not found.pruned.any()
 
@@ -170,10 +170,10 @@ def test_three_parts_spare_some_of_what_never_won_and_two_do_not():
     layer.learn(samples, batch_size=100, generator=seeded(1))
     near = layer.convergence().near.numpy()
     copy = pickle.loads(pickle.dumps(layer))
-    published = prune_units(copy, window=None, means=None)
+    published = prune_units(copy, max_parts=4)
     assert len(published.mixture.means) == 3
     assert published.pruned.sum() == 7 < (~near).sum() == 10
-    assert_array_equal(prune_units(layer, None, None, max_parts=2).pruned, ~near)
+    assert_array_equal(prune_units(layer).pruned, ~near)
 
 
 def test_one_gaussian_is_the_closed_form_and_two_are_found():
@@ -181,10 +181,12 @@ def test_one_gaussian_is_the_closed_form_and_two_are_found():
     values = random.normal(-7, 0.3, 200)
     assert len(fit_variances(values).means) == 1
     two = np.append(values, random.normal(-4, 0.2, 100))
-    found = fit_variances(two)
+    found = fit_variances(two, max_parts=4)
     assert_allclose(found.means, [values.mean(), two[200:].mean()], atol=0.02)
     assert_allclose(found.cutoff, found.means.mean(), rtol=1e-12)
     assert found.p_values[0] < 0.01 <= found.p_values[1]
+    assert len(fit_variances(two, (-7.0, -4.5)).means) == 2
+    assert len(fit_variances(two, PUBLISHED["means"]).means) == 1  # from below it is not found
 
 
 def test_the_statistic_is_twice_the_gain_in_likelihood():
@@ -198,7 +200,7 @@ def test_the_statistic_is_twice_the_gain_in_likelihood():
         return (np.log(weight) + norm.logpdf(values, values.mean(), spread)).sum()
 
     gain = 2 * (sum(likelihood(half, 0.5) for half in halves) - likelihood(both))
-    assert_allclose(fit_variances(both, None).p_values[0], chi2.sf(gain, 3), rtol=1e-2)
+    assert_allclose(fit_variances(both).p_values[0], chi2.sf(gain, 3), rtol=1e-2)
 
 
 def test_a_unit_that_starts_against_its_sample_runs_away_and_is_counted():
@@ -348,8 +350,8 @@ def test_samples_that_cannot_be_learned_from_are_refused(samples, options, match
 
 def test_pruning_refuses_what_no_mixture_fits():
     with pytest.raises(InputError, match=r"0 of 5 units .* within \(-9.0, -3.0\)"):
-        prune_units(layer_of())
-    with pytest.raises(InputError, match="means are 4 numbers or None, got 1"):
+        prune_units(layer_of(), **PUBLISHED)
+    with pytest.raises(InputError, match="means are 2 numbers or None, got 1"):
         prune_units(layer_of(), None, [-7.0])
     for values in ([1.0], [1.0, np.inf], [[1.0, 2.0]]):
         with pytest.raises(InputError, match="at least 2 finite values"):

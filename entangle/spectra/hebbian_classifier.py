@@ -30,7 +30,6 @@ from entangle.training import Plan, train
 
 __all__ = ["LocalHebbianClassifier"]
 
-ANY_WIDTH = {"window": None, "means": None, "max_parts": 2}  # for any number of features
 _ROWS = 1000  # whose outputs are computed at once
 
 
@@ -62,9 +61,8 @@ class LocalHebbianClassifier(LogitsClassifier):
     hebbian_rate, hebbian_epochs
         As ``learning_rate`` and ``max_epochs`` of :meth:`LocalHebbianLayer.learn`.
     prune
-        Remove units that never won, see :func:`prune_units`; options may be given as a dict,
-        such as the published ``{"window": (-9, -3), "means": MEANS, "max_parts": 4}``. Default:
-        two Gaussians at most, fitted to all units.
+        Remove units that never won, by :func:`prune_units`; a dict: with these options, such as
+        its ``PUBLISHED`` ones.
     learning_rate, weight_decay, max_epochs
         Of the head: the rate rises over one epoch and then falls along a cosine to 0.
     batch_size
@@ -237,9 +235,8 @@ class LocalHebbianClassifier(LogitsClassifier):
         )  # fmt: skip
         self.convergence_, self.pruning_ = layer.convergence(), None
         if self.prune:
-            self.pruning_ = prune_units(
-                layer, **(ANY_WIDTH | (self.prune if isinstance(self.prune, dict) else {}))
-            )
+            options = self.prune if isinstance(self.prune, dict) else {}
+            self.pruning_ = prune_units(layer, **options)
         self.layer_ = layer.eval()
 
     def _train(self, samples: Tensor, head: nn.Linear, plan: Plan, given: TrainingRows) -> None:

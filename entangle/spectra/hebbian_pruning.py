@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,13 @@ from torch import Tensor
 from entangle.errors import InputError
 from entangle.spectra.hebbian_layer import LocalHebbianLayer
 
-__all__ = ["Pruning", "VarianceMixture", "fit_variances", "prune_units"]
+__all__ = ["PUBLISHED", "Pruning", "VarianceMixture", "fit_variances", "prune_units"]
 
-WINDOW = -9.0, -3.0  # logarithms of variances, published for 3072 features, R = 1, p = 3
-MEANS = -7.1, -8.5, -6.5, -6.0  # first guesses, published for the same
+PUBLISHED: dict[str, Any] = {  # for 3072 features, R = 1, p = 3
+    "window": (-9.0, -3.0),
+    "means": (-7.1, -8.5, -6.5, -6.0),
+    "max_parts": 4,
+}
 SIGNIFICANCE = 0.01
 N_PARAMETERS = 3  # that a further Gaussian adds: mean, variance, weight
 
@@ -73,8 +77,8 @@ class Pruning:
 
 def fit_variances(
     values: NDArray[np.float64],
-    means: Sequence[float] | None = MEANS,
-    max_parts: int = 4,
+    means: Sequence[float] | None = None,
+    max_parts: int = 2,
     significance: float = SIGNIFICANCE,
 ) -> VarianceMixture:
     r"""Fit mixtures of Gaussians, one part more as long as the likelihood asks for it.
@@ -86,7 +90,7 @@ def fit_variances(
     values
         Shape ``(values,)``, finite; at least 2.
     means
-        First guesses of the means. ``None``: by k-means.
+        First guesses of the means, as many as ``max_parts``. ``None``: by k-means.
     max_parts
         Gaussians at most.
     significance
@@ -118,7 +122,7 @@ def fit_variances(
         if p_values[-1] >= significance:
             fits.pop()
             break
-    found = np.sort(fits[-1].means_.ravel())
+    found = np.sort(np.asarray(fits[-1].means_).ravel())
     cutoff = float(found[-2:].mean()) if len(found) > 1 else np.inf
     return VarianceMixture(found, tuple(p_values), cutoff)
 
@@ -126,9 +130,9 @@ def fit_variances(
 @torch.no_grad()
 def prune_units(
     layer: LocalHebbianLayer,
-    window: tuple[float, float] | None = WINDOW,
-    means: Sequence[float] | None = MEANS,
-    max_parts: int = 4,
+    window: tuple[float, float] | None = None,
+    means: Sequence[float] | None = None,
+    max_parts: int = 2,
 ) -> Pruning:
     r"""Set the weights of units to 0 whose variance is too large, in place.
 
@@ -141,8 +145,7 @@ def prune_units(
         Learned.
     window
         Logarithms strictly between these are fitted; units beyond are removed or kept by the same
-        cutoff. ``None``: all are fitted. The published window and first guesses are for 3072
-        features: variances of converged units fall as :math:`d^{-2/p}` with their number d.
+        cutoff. ``None``: all are fitted.
     means, max_parts
         First guesses and Gaussians at most, as for :func:`fit_variances`.
 
@@ -158,8 +161,11 @@ def prune_units(
 
     Notes
     -----
-    Where units that never won fill two parts of three or more, the published cutoff lies among
-    them and spares the part of smaller variance; ``max_parts=2`` removes both.
+    The published options are :data:`PUBLISHED`. They are for 3072 features: variances of converged
+    units fall as :math:`d^{-2/p}` with their number d. Three things keep them from being the
+    defaults: first weights, of variance 1, lie above the window; first guesses that all lie
+    below a group do not find it; and where units that never won fill two parts of three or
+    more, the cutoff lies among them and spares some.
     """
     variances = layer.weight.double().var(1, correction=1).cpu().numpy()
     with np.errstate(divide="ignore"):
