@@ -5,6 +5,26 @@ encodes over dimensions; their decay :math:`\lambda_n \sim n^{-\alpha}` bounds h
 can be.
 """
 
-from __future__ import annotations
+from entangle.spectra.covariance import covariance_spectrum
+from entangle.spectra.cross_validated import CrossValidatedSpectrum, cross_validated_spectrum
+from entangle.spectra.eigenvalues import CovarianceSpectrum, effective_rank, participation_ratio
+from entangle.spectra.jacobian_penalty import JacobianRegularizer, jacobian_norm
+from entangle.spectra.power_law import PowerLaw, power_law_exponent
+from entangle.spectra.spectral_penalty import SpectralRegularizer, spectral_penalty
+from entangle.spectra.weight_penalty import L2Regularizer
 
-__all__: list[str] = []
+__all__ = [
+    "CovarianceSpectrum",
+    "CrossValidatedSpectrum",
+    "JacobianRegularizer",
+    "L2Regularizer",
+    "PowerLaw",
+    "SpectralRegularizer",
+    "covariance_spectrum",
+    "cross_validated_spectrum",
+    "effective_rank",
+    "jacobian_norm",
+    "participation_ratio",
+    "power_law_exponent",
+    "spectral_penalty",
+]
