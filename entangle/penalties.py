@@ -16,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from entangle.adversarial_training import Objective
+from entangle.epochs import Callback, Epoch
 from entangle.errors import InputError
 
 __all__ = ["BatchPenalty", "Penalised", "Penalty", "require_penalties", "require_weight"]
@@ -70,12 +72,6 @@ def require_penalties(penalties: Any) -> tuple[Penalty, ...]:
     )
 
 
-class _Objective(Protocol):
-    def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor: ...
-
-    def hits(self, values: Tensor, codes: Tensor, _: Tensor) -> Tensor: ...
-
-
 @dataclass(eq=False)
 class Penalised:
     """An objective with penalties while its network is training.
@@ -94,15 +90,21 @@ class Penalised:
         All that is trained on.
     """
 
-    objective: _Objective
+    objective: Objective
     network: nn.Module
     penalties: tuple[Penalty, ...]
     values: Tensor
     _of_batch: tuple[BatchPenalty, ...] = field(default=(), init=False)
 
-    def end_epoch(self) -> None:
-        """Let penalties look at the network afresh before the next step."""
-        self._of_batch = ()
+    def before(self, on_epoch: Callback | None) -> Callback:
+        """Let penalties look at the network afresh after every epoch, then call what there is."""
+
+        def called(epoch: Epoch) -> None:
+            self._of_batch = ()
+            if on_epoch is not None:
+                on_epoch(epoch)
+
+        return called
 
     def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
         """Losses of each sample, shape ``(batch,)``; in training with the penalties."""
@@ -114,6 +116,6 @@ class Penalised:
             self._of_batch = tuple(found)
         return losses + sum(penalty(values) for penalty in self._of_batch)
 
-    def hits(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+    def hits(self, values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
         """1 for each sample that is classified correctly, else 0; shape ``(batch,)``."""
-        return self.objective.hits(values, codes, weights)
+        return self.objective.hits(values, codes, _)

@@ -19,6 +19,7 @@ from entangle.errors import InputError
 
 __all__ = ["fingerprint", "versions"]
 
+LATER = {"penalties"}  # options that came after results were kept; None does what was done before
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "numba", "pymetis", "entangle-tn")
 
 
@@ -62,7 +63,8 @@ def _described(value: Any) -> Any:
     """Spell out what pickles without its contents, or not at all."""
     if hasattr(value, "get_params") and not isinstance(value, type):
         options = value.get_params(deep=False)
-        return [_named(type(value)), {name: _described(options[name]) for name in options}]
+        told = [n for n in options if not (n in LATER and options[n] is None)]
+        return [_named(type(value)), {name: _described(options[name]) for name in told}]
     if isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         held = [value.__defaults__, value.__kwdefaults__, cells]

@@ -11,7 +11,7 @@ they are, at a constant rate (S4: along a cosine), and keeps the last of 200 to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from entangle.logits_classifier import LogitsClassifier, TrainingRows
 from entangle.models.inputs import Inputs, Scaled
 from entangle.models.registry import build_model, resolve_recipe
 from entangle.partition import axes_of_samples
+from entangle.penalties import Penalised, Penalty, require_penalties
 from entangle.seeding import seeded
 from entangle.training import Plan, train
 
@@ -97,6 +98,12 @@ class LocalNetworkClassifier(LogitsClassifier):
         training, which ``eps=0`` equals.
     adversarial_steps
         Gradients of each attack; an epoch takes about as many times longer, and one.
+    penalties
+        What is added to the loss in training, such as
+        :class:`~entangle.spectra.JacobianRegularizer`; any objects with the method of
+        :class:`~entangle.penalties.Penalty`. They see what the network reads: scaled values, laid
+        out, attacked ones in adversarial training. Names of layers are those of ``module_``.
+        Validation losses are without.
     mixed_precision
         Train in bfloat16 where the device is a GPU that has it; prediction is not affected.
     device
@@ -160,6 +167,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         class_weight: str | dict[Any, float] | None = None,
         adversarial: ThreatModel | None = None,
         adversarial_steps: int = 7,
+        penalties: Sequence[Penalty] | None = None,
         mixed_precision: bool = False,
         device: torch.device | str | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -180,6 +188,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         self.class_weight = class_weight
         self.adversarial = adversarial
         self.adversarial_steps = adversarial_steps
+        self.penalties = penalties
         self.mixed_precision = mixed_precision
         self.device = device
         self.random_state = random_state
@@ -210,6 +219,7 @@ class LocalNetworkClassifier(LogitsClassifier):
             If ``shape`` does not hold the features.
         """
         plan = self._plan()
+        require_penalties(self.penalties)
         given = self._training_rows(X, y, sample_weight, torch.float32)
         self.n_channels_in_ = _channels(given.samples)
         axes = axes_of_samples(self.shape, self.n_features_in_)
@@ -237,18 +247,21 @@ class LocalNetworkClassifier(LogitsClassifier):
     def _train(self, module: nn.Module, plan: Plan, given: TrainingRows) -> None:
         device = given.device
         mixed = self.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        objective = _Objective(module, device, mixed)
-        if self.adversarial is None:
-            values = self._inputs.tensor(given.samples, device)
-        else:
-            scaled, values = Scaled(self._inputs, module), given.raw()
+        objective, scaled = _Objective(module, device, mixed), Scaled(self._inputs, module)
+        values = self._inputs.tensor(given.samples, device)
+        on_epoch = self.on_epoch and partial(self.on_epoch, scaled)
+        penalties = require_penalties(self.penalties)
+        if penalties:
+            objective = Penalised(objective, module, penalties, given.parts(values)[0][0])
+            on_epoch = objective.before(on_epoch)
+        if self.adversarial is not None:
+            values = given.raw()
             objective = self._attacked(objective, module, scaled, scaled.values, given)
         rows, held = given.parts(values)
         self.history_ = train(
             module, objective.losses, rows, plan, torch.Generator().manual_seed(given.seed),
             validation=held, scores=objective.hits, progress=self.progress,
-            groups=getattr(module, "parameter_groups", tuple)(),
-            on_epoch=self.on_epoch and partial(self.on_epoch, Scaled(self._inputs, module)),
+            groups=getattr(module, "parameter_groups", tuple)(), on_epoch=on_epoch,
         )  # fmt: skip
         self.n_iter_ = len(self.history_)
         self.module_ = module

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from entangle.spectra.eigenvalues import CovarianceSpectrum
-from entangle.spectra.scatter import CentredRows, covariance_matrix, require_variance
+from entangle.spectra.scatter import (
+    CentredRows,
+    add_products,
+    covariance_matrix,
+    require_variance,
+)
 
 __all__ = ["PASSES", "Needs", "by_covariance", "by_gram", "by_random_subspace"]
 
@@ -86,7 +91,7 @@ def by_gram(read: Read, n_samples: int | None) -> CovarianceSpectrum:
     for block in held.split(COLUMNS, dim=1):
         part = block.double()
         part -= part.mean(dim=0)
-        gram.addmm_(part, part.T)
+        add_products(gram, part)
     require_variance(n_samples, float(gram.trace()))
     values = torch.linalg.eigvalsh(gram) / (n_samples - 1)
     return _exact(values, n_samples, n_units, "gram")

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from entangle.errors import InputError
 
-__all__ = ["CentredRows", "covariance_matrix", "require_variance"]
+__all__ = ["CentredRows", "add_products", "covariance_matrix", "require_variance"]
+
+BLOCK = 256  # rows of a product at once; the half above the diagonal is left out, block by block
 
 
 class CentredRows:
@@ -74,6 +76,21 @@ def require_variance(n_samples: int, scatter: float) -> int:
     return n_samples - 1
 
 
+def add_products(total: Tensor, factor: Tensor) -> None:
+    """Add ``factor @ factor.T`` in place, but only the lower triangle, in blocks of rows.
+
+    Parameters
+    ----------
+    total
+        Shape ``(n, n)``; what is above the diagonal afterwards means nothing.
+    factor
+        Shape ``(n, anything)``.
+    """
+    for begin in range(0, len(factor), BLOCK):
+        end = begin + BLOCK
+        total[begin:end, :end].addmm_(factor[begin:end], factor[:end].T)
+
+
 def covariance_matrix(batches: Iterable[Tensor]) -> Tensor:
     """Sample covariance (ddof=1) of batches, shape ``(units, units)``, double precision.
 
@@ -86,7 +103,7 @@ def covariance_matrix(batches: Iterable[Tensor]) -> Tensor:
     total = None
     for part in rows:
         total = part.new_zeros(part.shape[1], part.shape[1]) if total is None else total
-        total.addmm_(part.T, part)
+        add_products(total, part.T)
     freedom = require_variance(rows.n_samples, rows.scatter)
     assert total is not None
-    return total.div_(freedom)
+    return total.tril_().add_(total.tril(-1).T).div_(freedom)
