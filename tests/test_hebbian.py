@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from entangle import load_dataset
 from entangle.adversarial import PGD, ThreatModel, minimal_perturbation
-from entangle.errors import InputError, TrainingInterrupted
+from entangle.errors import InputError, MemoryLimitError, TrainingInterrupted
 from entangle.spectra.hebbian_classifier import LocalHebbianClassifier
 from entangle.spectra.hebbian_layer import LocalHebbianLayer
 from entangle.spectra.hebbian_pruning import PUBLISHED, fit_variances, prune_units
@@ -321,6 +321,11 @@ def test_an_interrupt_keeps_what_is_learned():
 def test_options_of_the_layer_that_cannot_be_used_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         layer_of(**options)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_drawn():
+    with pytest.raises(MemoryLimitError, match="a layer of 10000000 units that learns needs"):
+        LocalHebbianLayer(10**7, 10**7)
 
 
 BAD_VALUE = np.ones((3, 6))

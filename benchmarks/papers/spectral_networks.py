@@ -83,14 +83,14 @@ def trained(name: str, kind: str, rows: Rows, options: dict[str, Any]) -> tuple[
     model = untrained(rows.X.shape[1], options["hidden"], n_classes, normed=kind == "SpecReg")
     groups = [Group((model.hidden.weight,), weight_decay=JACOBIAN)] if kind == "JReg" else []
     plan = _plan(options["epochs"], options["batch"], DECAY if kind == "L2" else 0.0)
-    objective: Any = _Loss(model)
+    objective, on_epoch = _Loss(model), None
     if kind == "SpecReg":
         penalty = SpectralRegularizer(1.0, alpha=1.0, tau=10, layer="hidden")
         objective = Penalised(objective, model, (penalty,), rows.X)
+        on_epoch = objective.before(None)
     history = train(
         model, objective.losses, (rows.X, rows.y, torch.ones(len(rows.y))), plan,
-        torch.Generator().manual_seed(0), groups=groups,
-        on_epoch=lambda _: objective.end_epoch() if kind == "SpecReg" else None,
+        torch.Generator().manual_seed(0), groups=groups, on_epoch=on_epoch,
     )  # fmt: skip
     return model, {"loss": history[-1].loss}
 

@@ -23,6 +23,7 @@ from entangle.adversarial.threat import ThreatModel
 from entangle.epochs import Epoch
 from entangle.errors import InputError
 from entangle.logits_classifier import LogitsClassifier, TrainingRows
+from entangle.memory import free_memory, require_memory
 from entangle.seeding import seeded
 from entangle.spectra.hebbian_layer import HebbianConvergence, LocalHebbianLayer
 from entangle.spectra.hebbian_pruning import Pruning, prune_units
@@ -116,7 +117,7 @@ class LocalHebbianClassifier(LogitsClassifier):
     Examples
     --------
     >>> import numpy as np
-    >>> from entangle.spectra.hebbian_classifier import LocalHebbianClassifier
+    >>> from entangle.spectra import LocalHebbianClassifier
     >>> random = np.random.default_rng(0)
     >>> y = random.integers(3, size=200)
     >>> X = random.random((3, 30))[y] + 0.1 * random.random((200, 30))
@@ -244,6 +245,8 @@ class LocalHebbianClassifier(LogitsClassifier):
         trained: nn.Module = head
         objective = _Objective(head)
         if self.adversarial is None:
+            needed = 2.0 * len(samples) * self.n_units * 4  # in blocks, and as one
+            require_memory(needed, "all outputs of the layer", free_memory(given.device))
             values = torch.cat([self.layer_(block) for block in samples.split(_ROWS)])
         else:
             trained, values = nn.Sequential(self.layer_, head), samples.float()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from entangle.arrays import as_array
 from entangle.epochs import Callback, Epoch, run_epochs
 from entangle.errors import InputError
+from entangle.memory import free_memory, require_memory
 from entangle.training import require_count
 
 __all__ = ["HebbianConvergence", "LocalHebbianLayer"]
@@ -116,6 +117,8 @@ class LocalHebbianLayer(nn.Module):
     ------
     InputError
         If an option is not as described.
+    MemoryLimitError
+        If weights would not fit.
 
     Notes
     -----
@@ -163,6 +166,8 @@ class LocalHebbianLayer(nn.Module):
         _require_at_least("radius", radius, 0, above=True)
         self.p, self.k, self.delta, self.radius = float(p), int(k), float(delta), float(radius)
         self.power, self.normalise = power, normalise
+        needed = 2.0 * n_units * n_features * dtype.itemsize  # weights and their change
+        require_memory(needed, f"a layer of {n_units} units that learns", _free(device))
         first = torch.randn(n_units, n_features, generator=generator, dtype=dtype).to(device)
         self.weight = nn.Parameter(first, requires_grad=False)
 
@@ -360,6 +365,10 @@ def _falling(first: object, max_epochs: int) -> Callable[[int], float]:
     """Rates that fall along a line, from the first epoch's."""
     largest = _require_at_least("learning_rate", first, 0, above=True)
     return lambda number: largest * (1 - number / max_epochs)
+
+
+def _free(device: torch.device | str | None) -> float:
+    return free_memory(None if device is None else torch.device(device))
 
 
 def _nonzero(scales: Tensor) -> Tensor:
