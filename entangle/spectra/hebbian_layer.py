@@ -104,7 +104,7 @@ class LocalHebbianLayer(nn.Module):
         Divide every sample by its p-norm first, in learning as in evaluation. A sample of zeros
         stays.
     generator
-        Of first weights, standard normal; on the CPU.
+        Of first weights, standard normal; on the CPU. Default: torch's own.
     device, dtype
         Of the weights.
 
@@ -247,7 +247,7 @@ class LocalHebbianLayer(nn.Module):
         batch_size
             Samples whose changes are summed.
         generator
-            Of the order of the samples, on the CPU.
+            Of the order of the samples, on the CPU. Default: torch's own.
         on_epoch, progress
             As for :func:`~entangle.epochs.run_epochs`.
 
