@@ -82,7 +82,8 @@ def trained(name: str, kind: str, rows: Rows, options: dict[str, Any]) -> tuple[
         return _hebbian(name, rows, n_classes, options)
     model = untrained(rows.X.shape[1], options["hidden"], n_classes, normed=kind == "SpecReg")
     groups = [Group((model.hidden.weight,), weight_decay=JACOBIAN)] if kind == "JReg" else []
-    plan = _plan(options["epochs"], options["batch"], DECAY if kind == "L2" else 0.0)
+    batch = max(options["batch"], 2 * options["hidden"] if kind == "SpecReg" else 1)
+    plan = _plan(options["epochs"], batch, DECAY if kind == "L2" else 0.0)
     objective, on_epoch = _Loss(model), None
     if kind == "SpecReg":
         penalty = SpectralRegularizer(1.0, alpha=1.0, tau=10, layer="hidden")
@@ -116,7 +117,7 @@ def _hebbian(
     outputs = torch.cat([layer(block) for block in rows.X.split(1000)])
     train(
         head, _Loss(head).losses, (outputs, rows.y, torch.ones(len(rows.y))),
-        _plan(options["head_epochs"], options["batch"], 0.0), torch.Generator().manual_seed(0),
+        _plan(options["head_epochs"], 1000, 0.0), torch.Generator().manual_seed(0),
     )  # fmt: skip
     hidden = nn.Linear(rows.X.shape[1], options["hidden"], bias=False)
     with torch.no_grad():
