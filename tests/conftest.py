@@ -13,6 +13,13 @@ hypothesis.settings.register_profile("entangle", deadline=None)
 hypothesis.settings.load_profile("entangle")
 
 
+def pytest_configure(config):
+    # Processes that test side by side (pytest -n) share the cores: one thread in each. Set before
+    # they start, as one of their plugins loads BLAS. Tests about threads say how many they take.
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
     return torch.device(request.param)

@@ -159,7 +159,7 @@ def test_steps_are_counted():
 def real(name):
     if name == "digits":
         X, y = load_digits(return_X_y=True)
-        return X[:300] / 16.0, y[:300], (8, 8)
+        return X[:150] / 16.0, y[:150], (8, 8)
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:300]
     return (X - X.min(axis=0)) / np.ptp(X, axis=0), y[:300], 30

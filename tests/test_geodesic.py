@@ -111,8 +111,7 @@ def test_a_field_is_recovered_from_its_geometry(field, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize(("side", "seed"), [(32, 0), (32, 1), (32, 2), (64, 0)])
 def test_a_large_field_is_recovered(side, seed):
     X, source = permuted_field(side, seed=seed)
     found = mincut_search(correlation_affinity(X), (side, side), len(X), random_state=seed)

@@ -269,7 +269,7 @@ def test_the_norm_of_the_network_is_that_of_its_core():
 def test_many_features_do_not_underflow():
     rng = np.random.default_rng(5)
     words = rng.normal(size=(2, 4096))
-    tensor = DataTensor(words[rng.integers(0, 2, size=200)], embedding=Trigonometric(0.25))
+    tensor = DataTensor(words[rng.integers(0, 2, size=50)], embedding=Trigonometric(0.25))
     found = hierarchical_svd(tensor, width=2)
     assert found.error < 1e-5
     assert float(found.tensors[0].norm()) > 1e-3

@@ -164,7 +164,7 @@ def test_an_order_agrees_with_itself_and_agreement_has_no_direction(shape, seed,
 @pytest.mark.parametrize("n_features", [8, 20, 64])
 @pytest.mark.parametrize("n_samples", [100, 500])
 def test_noise_is_called_noise(n_features, n_samples):
-    for seed in range(4):
+    for seed in range(4 if n_features < 64 else 2):
         X = np.random.default_rng(seed).standard_normal((n_samples, n_features))
         found = ordering_quality(
             FeatureRearranger(random_state=0), X, n_halves=2, random_state=seed

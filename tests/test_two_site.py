@@ -377,6 +377,6 @@ def test_digits():
 
     X, y = load_digits(return_X_y=True)
     train, test, labels, truth = train_test_split(X / 16, y, test_size=450, random_state=0)
-    model = swept_classifier(bond_dim=10, max_epochs=4).fit(train, labels)
+    model = swept_classifier(bond_dim=10, max_epochs=2).fit(train, labels)
     assert model.score(test, truth) > 0.95
     assert_allclose(model.predict_proba(test).sum(axis=1), 1)

@@ -166,7 +166,7 @@ def test_two_moons_sharpen():
     """Inputs narrow, gradients widen, and their product leaves one half as training goes on."""
     X, y = moons(500)
     tracker = UncertaintyTracker(
-        X[400:], y[400:], ThreatModel("linf", 0.2), tau=0.3, draws=20_000, packets=40
+        X[400:], y[400:], ThreatModel("linf", 0.2), tau=0.3, draws=5_000, packets=40
     )
     looks = (0, 10, 30, 100, 300, 1000)
     trained(1000, 400, tracker, looks)
