@@ -10,7 +10,8 @@ standard deviations, over 10 seeds of which each is a random order, stand beside
 
 Every finished training is kept in benchmarks/results/table_2, so a run that stopped goes on where
 it was; the summary is beside it in table_2.json, where a row replaces that of the same set, model
-and protocol. As published, all training rows are trained on for a fixed number of epochs. What differs:
+and protocol. As published, all training rows are trained on for a fixed number of epochs. What
+differs:
 
 - "padded-cnn" is the published CNN; "cnn" is ours, which does not pad between strides. Attention
   and S4 have the published width, depth and window. Rates and batches are the published ones unless
