@@ -83,5 +83,6 @@ def relation_of_rows(
         first = next(reason for reason in found.reasons if reason)
         return Relation(None, None, None, number, refused), f"no uncertainty relation: {first}"
     tau = widths[varying]
-    spreads = (found.sigma_x_corr / tau, 2 * tau * found.sigma_p_corr, found.product_corr)
-    return Relation(*(float(each[found.valid].mean()) for each in spreads), number, refused), ""
+    parts = (found.sigma_x_corr / tau, 2 * tau * found.sigma_p_corr, found.product_corr)
+    x, p, product = (float(part[found.valid].mean()) for part in parts)
+    return Relation(x, p, product, number, refused), ""
