@@ -316,5 +316,5 @@ def draw_jacobian_map(panels: Sequence[Axes], found: JacobianMap) -> None:
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
     for label in known:
-        middle = side[np.argwhere(found.classes == label)].mean(axis=0)
-        classes.text(*middle, str(label), ha="center", va="center")
+        x, y = side[np.argwhere(found.classes == label)].mean(axis=0)
+        classes.text(x, y, str(label), ha="center", va="center")
