@@ -344,4 +344,6 @@ def draw_jacobian_map(panels: Sequence[Axes], found: JacobianMap) -> None:
         axes.set_aspect("equal")
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
-    classes.set_title(f"classes {', '.join(map(str, known))}")
+    for label in known:
+        x, y = side[np.argwhere(found.classes == label)].mean(axis=0)
+        classes.text(x, y, str(label), ha="center", va="center")

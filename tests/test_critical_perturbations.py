@@ -91,6 +91,7 @@ def test_noise_flips_a_linear_model_with_the_normal_probability():
     assert (np.abs(deviation) < 4).all()
     ratio = found.crit_norm / found.crit_eps  # chi with as many degrees as features
     assert_allclose(np.nanmean(ratio**2), N_FEATURES, rtol=0.25)
+    assert_allclose(np.nanstd(ratio**2), (2 * N_FEATURES) ** 0.5, rtol=0.25)
     assert found.n_never == int(np.isnan(found.crit_eps).sum())
 
 

@@ -11,6 +11,7 @@ The network that is the data itself, cut down to the same bond, shows what the b
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -46,14 +47,13 @@ def perceptron(X: torch.Tensor, y: torch.Tensor, units: int, steps: int) -> nn.M
     return model
 
 
-def run(quick: bool) -> list[dict]:
+def run(quick: bool) -> Iterator[dict]:
     X, y = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(X))
     X, y = X[order] / 16, y[order]
-    train, test = slice(0, 600 if quick else 1200), slice(1200, None)
+    train, test = slice(0, 300 if quick else 1200), slice(1200, None)
     tensor = DataTensor.from_labels(X[train], y[train], EMBEDDING)
     bond, epochs = 8, 5 if quick else 30
-    rows = []
     for kind in ("tree", "mps"):
         shape = (8, 8) if kind == "tree" else None
         cut = canonical_partitions((8, 8) if kind == "tree" else 64, 1)[0]
@@ -65,19 +65,17 @@ def run(quick: bool) -> list[dict]:
             ).fit(X[train], y[train])
             found = compare_at_bond(model.network_, tensor, cut)
             name = f"{kind}, {'trained' if trained else 'first values'}"
-            rows.append(row(name, found, model.score(X[test], y[test])))
+            yield row(name, found, model.score(X[test], y[test]))
     cut = canonical_partitions((8, 8), 1)[0]
     data = TreeTensorNetwork.from_data_tensor(tensor, (8, 8), bond_dim=bond)
-    rows.append(row("tree, data itself", compare_at_bond(data, tensor, cut), None))
+    yield row("tree, data itself", compare_at_bond(data, tensor, cut), None)
     A, b = torch.tensor(X, dtype=torch.float32), torch.tensor(y)
     model = perceptron(A[train], b[train], bond, 200 if quick else 2000)
     with torch.no_grad():
         accuracy = float((model(A[test]).argmax(1) == b[test]).double().mean())
     hidden = covariance_spectrum(model, A[train], "0").effective_rank
-    rows.append(
-        {"network": "perceptron", "accuracy": accuracy, "effective_rank": {"covariance": hidden}}
-    )
-    return rows
+    ranks = {"covariance": round(hidden, 2)}
+    yield {"network": "perceptron", "accuracy": accuracy, "effective_rank": ranks}
 
 
 def main() -> None:
@@ -85,13 +83,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer samples and epochs")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    rows = run(quick)
     print(f"{'network':<20} accuracy  data  block  effective rank: {', '.join(SPECTRA)}")
-    for found in rows:
+    rows = []
+    for found in run(quick):
         ranks = " ".join(f"{found['effective_rank'].get(key, np.nan):6.2f}" for key in SPECTRA)
         numbers = (found["accuracy"], found.get("data_share"), found.get("block_share"))
         shares = " ".join("    -" if n is None else f"{n:5.3f}" for n in numbers)
-        print(f"{found['network']:<20} {shares}  {ranks}")
+        print(f"{found['network']:<20} {shares}  {ranks}", flush=True)
+        rows.append(found)
     keep("bond_and_representation", {"quick": quick, "bond": 8, "rows": rows})
 
 
