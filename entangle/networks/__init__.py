@@ -14,22 +14,32 @@ from entangle.networks.matrix_product import MatrixProductState
 from entangle.networks.tree import TreeTensorNetwork
 
 if TYPE_CHECKING:
+    from entangle.networks.bond_comparison import BondComparison, compare_at_bond
+    from entangle.networks.bond_vectors import BondVectors, bond_vectors
     from entangle.networks.classifier import TensorNetworkClassifier
     from entangle.networks.imitation import Surrogate, surrogate
 
 _HOME = {
+    "BondComparison": "bond_comparison",
+    "BondVectors": "bond_vectors",
     "Surrogate": "imitation",
     "TensorNetworkClassifier": "classifier",
+    "bond_vectors": "bond_vectors",
+    "compare_at_bond": "bond_comparison",
     "surrogate": "imitation",
 }
 
 __all__ = [
+    "BondComparison",
+    "BondVectors",
     "LocalLinear",
     "MatrixProductState",
     "ProductPool",
     "Surrogate",
     "TensorNetworkClassifier",
     "TreeTensorNetwork",
+    "bond_vectors",
+    "compare_at_bond",
     "surrogate",
 ]
 
