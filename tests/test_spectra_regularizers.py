@@ -392,7 +392,7 @@ def test_every_network_takes_them(name):
             early_stopping=False,
             random_state=0,
             penalties=given,
-        ).fit(X, y)  # fmt: skip
+        ).fit(X, y)
         for given in (penalties, penalties, None)
     ]
     assert torch.equal(torch.get_rng_state(), before)
