@@ -103,7 +103,8 @@ def criticals(model: Any, rows: Rows, n_attacked: int, n_sizes: int) -> dict[str
         flipped = critical.median()
         found[attack] = {
             "median": flipped.median, "low": flipped.low, "high": flipped.high,
-            "never": critical.n_never, "flat": critical.n_flat, "norms": critical.to_dict()["crit_norm"],
+            "never": critical.n_never, "flat": critical.n_flat,
+            "norms": critical.to_dict()["crit_norm"],
         }  # fmt: skip
     return found
 
