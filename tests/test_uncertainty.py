@@ -109,6 +109,19 @@ def test_a_soft_margin_in_a_gaussian_packet(margin, sharpness, product):
     assert_allclose(found.product_corr, found.product, **EXACT)
 
 
+@pytest.mark.parametrize(("margin", "sharpness", "product"), MARGINS)
+def test_a_soft_margin_by_draws(margin, sharpness, product):
+    """A margin of two widths leaves one effective draw in two hundred: it takes that many more."""
+    draws = 400_000 if margin else 20_000
+    found = one(soft_margin(margin, sharpness), draws=draws, confidence=0.99)
+    for quantity, exact in (("product", product), ("residual", 0.0)):
+        low, high = found.interval(quantity)
+        assert low < exact < high
+    assert found.errors["product"] < 0.035
+    assert found.valid.all()
+    assert_allclose(found.product_corr, product, rtol=0.05)
+
+
 def test_a_hinge_in_a_gaussian_packet():
     found = one(lambda x: x[:, 0].relu(), logarithm=False)
     expected = [[[0.67344]], [[0.86603]], [[0.58322]]]
