@@ -411,6 +411,8 @@ def test_the_module_reads_rows_in_the_units_of_x(digits):
     module = model.as_module()
     logits = module(torch.tensor(X[:50]))
     assert_allclose(logits.detach(), model.logits(X[:50]), rtol=1e-6)
+    by_hand = model.head_(model.layer_(torch.tensor(X[:50])))
+    assert_allclose(logits.detach(), by_hand.detach(), rtol=1e-6)
     scaled = make_pipeline(MinMaxScaler(), clone(model)).fit(X[:200], model.predict(X[:200]))
     assert scaled.predict(X[:50]).shape == (50,)
     assert not any(p.requires_grad for p in model.layer_.parameters())

@@ -38,6 +38,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import time
 from typing import Any
 
@@ -62,7 +63,7 @@ PUBLISHED = {  # CIFAR-10: exponents on images and noise, accuracy, medians of n
 ORDER = ("KH", "L2", "JReg", "BP")
 ATTACKS = ("random", "fgsm", "pgd")
 QUICK = {
-    "sets": ["cifar10", "mnist"], "hidden": 100, "rows": 600, "epochs": 5, "hebbian_epochs": 5,
+    "sets": ["cifar10", "mnist"], "hidden": 100, "rows": 600, "epochs": 5, "hebbian_epochs": 30,
     "head_epochs": 20, "attacked": 30, "sizes": 10, "noise": 1000,
 }  # fmt: skip
 HEBBIAN = {"hebbian_epochs", "head_epochs", "first", "faster"}  # options of KH alone
@@ -70,8 +71,10 @@ RESAMPLES = 4000
 
 
 def exponent(spectrum: NDArray, last: int) -> dict[str, Any]:
-    """Exponent from rank 11 on, with its standard error and the last rank that was there."""
+    """Exponent from rank 11 on, with its standard error and the last rank; NaN of too few."""
     positive = int((spectrum > 1e-12 * spectrum[0]).sum())
+    if positive < 13:  # too few units are left to fit a line
+        return {"alpha": math.nan, "stderr": math.nan, "last": positive}
     found = power_law_exponent(spectrum, (11, min(last, positive)))
     return {"alpha": found.alpha, "stderr": found.stderr, "last": found.ranks[1]}
 
@@ -141,13 +144,13 @@ def relevant(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in names}
 
 
-def kept(name: str, kind: str, rows: Rows, options: dict[str, Any]) -> dict[str, Any]:
+def kept(folder: str, name: str, kind: str, rows: Rows, options: dict[str, Any]) -> dict[str, Any]:
     """Take the cell that is there, if its options are these; measure it otherwise."""
-    path, wanted = RESULTS / "geometry_spectrum" / f"{name}_{kind}.json", relevant(kind, options)
+    path, wanted = RESULTS / folder / f"{name}_{kind}.json", relevant(kind, options)
     found = json.loads(path.read_text()) if path.exists() else {}
     if found.get("options") != wanted:
         found = cell(name, kind, rows, options) | {"options": wanted}
-        keep(f"geometry_spectrum/{name}_{kind}", found)
+        keep(f"{folder}/{name}_{kind}", found)
     return found
 
 
@@ -207,11 +210,12 @@ def main() -> None:
     parser.add_argument("--first", type=float, default=0.3, help="scale of KH's first weights")
     parser.add_argument("--faster", type=float, default=1.5, help="KH's rate over the published")
     options = vars(parser.parse_args())
+    folder = "geometry_spectrum"
     if options.pop("quick"):
-        options |= QUICK
+        folder, options = f"{folder}_quick", options | QUICK
     sets, networks = options.pop("sets"), options.pop("networks")
     torch.set_num_threads(1)
-    (RESULTS / "geometry_spectrum").mkdir(parents=True, exist_ok=True)
+    (RESULTS / folder).mkdir(parents=True, exist_ok=True)
     print(f"{processor()}; {options}")
     for name in sets:
         rows = rows_of(name, options["rows"])
@@ -219,7 +223,7 @@ def main() -> None:
         print(f"{name}: {len(rows.X)} and {len(rows.held_X)} rows, mean L2 norm {length:.2f}")
         found = {}
         for kind in networks:
-            found[kind] = kept(name, kind, rows, options)
+            found[kind] = kept(folder, name, kind, rows, options)
             print(line(name, kind, found[kind]), found[kind].get("training", ""), flush=True)
         print("\n".join(verdicts(found)), flush=True)
 
