@@ -43,19 +43,19 @@ S4 = (("batch_size", 16), ("learning_rate", 4e-3), ("model_options", {"width": 3
 CNN = (("learning_rate", 5e-3), ("model_options", {"width": 16, "depth": 5}))
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16, "window": 15}
 ATTENTION = (("learning_rate", 3e-3), ("model_options", SMALL))
-TREE = (("bond_dim", 6),)
+TREE = (("bond_dim", 6), ("batch_size", 16), ("early_stopping", False))
 
 # Cheapest first.
 TASKS = (
-    Task("dna", "tree", 12, TREE),
-    Task("semeion", "tree", 40, TREE),
+    Task("dna", "tree", 15, TREE),
+    Task("semeion", "tree", 25, TREE),
     Task("dna", "cnn", 15, CNN),
     Task("semeion", "cnn", 15, CNN),
     Task("dna", "s4", 10, S4),
     Task("semeion", "s4", 12, S4),
     Task("dna", "attention", 12, ATTENTION),
     Task("semeion", "attention", 12, ATTENTION),
-    Task("fsdd", "tree", 40, TREE, epsilons=(0.02, 0.05, 0.1)),
+    Task("fsdd", "tree", 25, TREE, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "cnn", 15, CNN, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "s4", 10, S4, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "attention", 10, ATTENTION, epsilons=(0.02, 0.05, 0.1)),
