@@ -56,7 +56,10 @@ def rows_of(
     order = np.random.default_rng(0).permutation(len(data.X))[: n_training + n_test]
     X = data.X[order].astype(np.float32) / 255
     y = np.unique(data.y, return_inverse=True)[1][order]
-    return X[:n_training], y[:n_training], X[n_training:], y[n_training:], data.shape
+    shape = data.shape
+    if len(shape) == 3:  # colours are channels of a place
+        X, shape = X.reshape(len(X), -1, shape[2]), shape[:2]
+    return X[:n_training], y[:n_training], X[n_training:], y[n_training:], shape
 
 
 def rank_correlation(one: NDArray, other: NDArray) -> dict[str, float]:

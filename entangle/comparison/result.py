@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from entangle.comparison.intervals import Interval, corrected_interval
 from entangle.comparison.pairing import by_resample
+from entangle.comparison.standings import Standings
 from entangle.comparison.wording import comparison_text
 
 __all__ = ["Comparison", "Row", "Standing", "plain"]
@@ -94,7 +95,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Standings[Row, Standing]):
     """What :func:`~entangle.comparison.compare_orderings` found.
 
     Attributes
@@ -126,29 +127,6 @@ class Comparison:
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
-    @property
-    def orderings(self) -> tuple[str, ...]:
-        """Names of the orderings, in the order they were asked for."""
-        return tuple(dict.fromkeys(row.ordering for row in self.rows))
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models, in the order they were asked for."""
-        return tuple(dict.fromkeys(row.model for row in self.rows))
-
-    @property
-    def test_per_train(self) -> float:
-        """Test rows over training rows, mean of the splits."""
-        return float(np.mean([row.n_test / row.n_train for row in self.rows]))
-
-    def summary(self) -> tuple[Standing, ...]:
-        """Say what the rows found of each model and ordering.
-
-        Differences are paired: both orderings had the same rows and the same seed. Each interval
-        stands alone; of many, some miss by chance.
-        """
-        return tuple(self.standing(m, o) for m in self.models for o in self.orderings)
-
     def standing(self, model: str, ordering: str) -> Standing:
         """Say what the rows found of one model and ordering.
 
@@ -157,7 +135,7 @@ class Comparison:
         KeyError
             If there is no such pair.
         """
-        rows = self._rows(model, ordering)
+        rows = self.rows_of(model, ordering)
         ours = self.resampled(model, ordering)
         difference = None
         if ordering != self.baseline:
@@ -179,17 +157,8 @@ class Comparison:
 
     def resampled(self, model: str, ordering: str) -> NDArray[np.float64]:
         """Accuracy on each resample, shape ``(resamples,)``; equal places are paired."""
-        rows = self._rows(model, ordering)
+        rows = self.rows_of(model, ordering)
         return by_resample(rows, lambda row: row.accuracy, self.fresh_splits)
-
-    def _rows(self, model: str, ordering: str) -> list[Row]:
-        rows = [row for row in self.rows if (row.model, row.ordering) == (model, ordering)]
-        if not rows:
-            raise KeyError(
-                f"there is no model {model!r} with ordering {ordering!r}; models: {self.models}, "
-                f"orderings: {self.orderings}"
-            )
-        return rows
 
     def _interval(self, values: NDArray[np.float64]) -> Interval:
         return corrected_interval(values, self.test_per_train, self.confidence)

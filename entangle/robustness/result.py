@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from entangle.comparison.intervals import Interval, corrected_interval
 from entangle.comparison.pairing import by_resample
 from entangle.comparison.result import plain
+from entangle.comparison.standings import Standings
 from entangle.robustness.rows import RobustRow, row_records
 from entangle.robustness.wording import robustness_text
 
@@ -80,7 +81,7 @@ class RobustStanding:
 
 
 @dataclass(frozen=True)
-class RobustnessComparison:
+class RobustnessComparison(Standings[RobustRow, RobustStanding]):
     """What :func:`~entangle.robustness.compare_robustness` found.
 
     Attributes
@@ -120,24 +121,6 @@ class RobustnessComparison:
     dataset: Mapping[str, Any]
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-
-    @property
-    def orderings(self) -> tuple[str, ...]:
-        """Names of the orderings, in the order they were asked for."""
-        return tuple(dict.fromkeys(row.ordering for row in self.rows))
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models, in the order they were asked for."""
-        return tuple(dict.fromkeys(row.model for row in self.rows))
-
-    def summary(self) -> tuple[RobustStanding, ...]:
-        """Say what the rows found of each model and ordering.
-
-        Differences are paired: same training rows, same attacked rows, same seeds. Each interval
-        stands alone; of many, some miss by chance.
-        """
-        return tuple(self.standing(m, o) for m in self.models for o in self.orderings)
 
     def standing(self, model: str, ordering: str) -> RobustStanding:
         """Say what the rows found of one model and ordering.
@@ -187,22 +170,6 @@ class RobustnessComparison:
         theirs = self._values(model, self.baseline, value)
         return self._interval(ours, n_rows), self._interval(ours - theirs, n_rows)
 
-    def rows_of(self, model: str, ordering: str) -> list[RobustRow]:
-        """Rows of one model and ordering.
-
-        Raises
-        ------
-        KeyError
-            If there are none.
-        """
-        rows = [row for row in self.rows if (row.model, row.ordering) == (model, ordering)]
-        if not rows:
-            raise KeyError(
-                f"there is no model {model!r} with ordering {ordering!r}; models: {self.models}, "
-                f"orderings: {self.orderings}"
-            )
-        return rows
-
     def _values(
         self, model: str, ordering: str, value: Callable[[RobustRow], float]
     ) -> NDArray[np.float64]:
@@ -227,8 +194,9 @@ class RobustnessComparison:
 
     def _interval(self, values: NDArray[np.float64], n_rows: float = math.inf) -> Interval:
         """Interval of a mean; of shares of ``n_rows``, with the rounding that they have."""
-        ratio = float(np.mean([row.n_test / row.n_train for row in self.rows]))
-        return corrected_interval(values, ratio, self.confidence, resolution=1 / n_rows)
+        return corrected_interval(
+            values, self.test_per_train, self.confidence, resolution=1 / n_rows
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain numbers, text, lists and dictionaries; undefined numbers are ``None``.
