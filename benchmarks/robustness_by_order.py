@@ -41,6 +41,7 @@ class Task:
 
 S4 = (("batch_size", 16), ("learning_rate", 4e-3), ("model_options", {"width": 32, "depth": 2}))
 CNN = (("learning_rate", 5e-3), ("model_options", {"width": 16, "depth": 5}))
+GENTLE_CNN = (("learning_rate", 2e-3), ("early_stopping", False), *CNN[1:])
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16, "window": 15}
 ATTENTION = (("learning_rate", 3e-3), ("model_options", SMALL))
 TREE = (("bond_dim", 6), ("batch_size", 16), ("early_stopping", False))
@@ -49,7 +50,7 @@ TREE = (("bond_dim", 6), ("batch_size", 16), ("early_stopping", False))
 TASKS = (
     Task("dna", "tree", 15, TREE),
     Task("semeion", "tree", 25, TREE),
-    Task("dna", "cnn", 15, CNN),
+    Task("dna", "cnn", 20, GENTLE_CNN),
     Task("semeion", "cnn", 15, CNN),
     Task("dna", "s4", 10, S4),
     Task("semeion", "s4", 12, S4),
