@@ -320,6 +320,12 @@ def test_gradients_of_a_long_convolution_and_theirs():
         assert_close(one, same.detach())
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_batch_of_nothing_has_no_logits(name):
+    module = build_model(name, 1, (64,), 3, seed=0).eval()
+    assert module(torch.zeros(0, 1, 64)).shape == (0, 3)
+
+
 def test_a_long_convolution_does_not_depend_on_how_the_batch_is_cut(monkeypatch):
     values, kernel = randn(7, 50, 2), randn(2, 100, seed=1)
     found = []

@@ -147,6 +147,20 @@ def test_shapes_and_few_classes(digits, shape, n_classes, norm):
     assert found.n_refused == 0
 
 
+class Nonempty(nn.Linear):
+    def forward(self, samples):
+        if not len(samples):
+            raise RuntimeError("nothing to transform")
+        return super().forward(samples)
+
+
+def test_no_model_is_asked_about_nothing_when_every_sample_is_fooled():
+    module = Nonempty(4, 3)
+    X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    found = curve(module, X, module(X).argmax(1), [0.1, 50.0, 60.0], [*QUICK, "square", "fmn"])
+    assert found.accuracy[-1] == 0
+
+
 class Cheater(Attack):
     """Reports samples of another class, far away."""
 

@@ -123,6 +123,8 @@ class Evaluation:
 
     def _attack(self, level: int, name: str, attack: Attack) -> None:
         open_ = (self.first > level).nonzero()[:, 0]
+        if not len(open_):  # a split of nothing is one empty batch, which not every model takes
+            return
         level = len(self.plan.radii) - 1 if attack.any_radius else level
         for rows in open_.split(self.plan.batch_size):
             room = self.room.rows(rows).within(self.plan.radii[level])

@@ -64,7 +64,7 @@ def window_attention(queries: Tensor, keys: Tensor, values: Tensor, window: int)
     real = ((places >= 0) & (places < length)).unfold(0, 3 * window, window)
     mask = real.repeat(batch, 1)[:, None, None, :].expand(-1, 1, window, -1)
     found = nn.functional.scaled_dot_product_attention(own, *around, attn_mask=mask)
-    return found.transpose(1, 2).reshape(batch, -1, heads, head_dim)[:, :length]
+    return found.transpose(1, 2).reshape(batch, n_windows * window, heads, head_dim)[:, :length]
 
 
 def rotated(vectors: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ def long_convolution(values: Tensor, kernel: Tensor) -> Tensor:
     Tensor
         Shape of ``values``.
     """
+    if not values.numel():  # which no library transforms
+        return values.clone()
     return _LongConvolution.apply(values, kernel)  # pyright: ignore[reportReturnType]
 
 
