@@ -18,6 +18,7 @@ from torch import nn
 from entangle import FeatureRearranger, LocalNetworkClassifier, TensorNetworkClassifier
 from entangle.adversarial import PGD, Attack, Square, robustness_curve
 from entangle.adversarial.estimators import exact_module, scores
+from entangle.adversarial.portfolio import resolve_attacks
 from entangle.adversarial.result import binomial_interval
 from entangle.errors import InputError
 
@@ -431,3 +432,23 @@ def test_gradients_of_attacks_reach_double_precision_modules(device):
     samples = torch.rand(8, 4, device=device)
     found = curve(module, samples, [0, 1, 2, 0, 1, 2, 0, 1], [5.0], attack=PGD(steps=10))
     assert found.accuracy[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("norm", "groups", "expected"),
+    [
+        ("linf", False, ["apgd-ce", "apgd-t", "square"]),
+        ("l1", False, ["apgd-ce", "apgd-t", "fmn", "square"]),
+        ("l1", True, ["categories", "apgd-ce", "apgd-t", "square"]),
+    ],
+)
+def test_the_standard_attack_by_norm(norm, groups, expected):
+    assert list(resolve_attacks("standard", norm, groups=groups)) == expected
+
+
+def test_the_standard_attack_in_l1_takes_categories():
+    X = torch.eye(3)[torch.arange(12) % 3]
+    module = nn.Linear(3, 2)
+    groups = [[0, 1, 2]]
+    found = curve(module, X, module(X).argmax(1), [2.0], "standard", norm="l1", groups=groups)
+    assert "fmn" not in found.attacks
