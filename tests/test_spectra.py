@@ -18,9 +18,11 @@ from entangle.spectra import (
     covariance_spectrum,
     cross_validated_spectrum,
     effective_rank,
+    jacobian_norm,
     participation_ratio,
     power_law_exponent,
 )
+from entangle.spectra.activations import Activations
 
 ROUTES = ("covariance", "gram", "randomised")
 ESTIMATORS = ("ols", "weighted")
@@ -185,6 +187,25 @@ def test_batches_with_labels_iterators_and_units():
         assert_array_equal(found.eigenvalues, direct.eigenvalues)
     one = covariance_spectrum(activations[:, 0])
     assert_allclose(one.eigenvalues, activations[:, 0].var(ddof=1))
+
+
+def test_a_layer_that_is_written_over_is_read_before():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 2)).double()
+    X = torch.randn(50, 4, dtype=torch.float64)
+    found, expected = (covariance_spectrum(m, X, "0").eigenvalues for m in (model, model[:1]))
+    assert_array_equal(found, expected)
+    assert_allclose(jacobian_norm(model, X, "0").item(), model[0].weight.square().sum().item())
+
+
+def test_whoever_reads_activations_keeps_gradients():
+    model, X = network(), torch.rand(50, 1, 8, 8)
+    batches = iter(Activations(model, X, "3", batch_size=20))
+    assert not next(batches).requires_grad
+    assert torch.is_grad_enabled()
+    with pytest.raises(MemoryLimitError) as caught:  # it holds on to all that ran
+        covariance_spectrum(model, X, "3", max_memory=1)
+    assert torch.is_grad_enabled(), caught
 
 
 class Twice(nn.Module):
