@@ -44,7 +44,7 @@ from entangle.data_tensor import DataTensor
 from entangle.errors import DegenerateStateError
 from entangle.gram import gram_product
 from entangle.memory import free_memory, require_memory
-from entangle.networks.bond_vectors import bond_vectors
+from entangle.networks.bond_representation import bond_vectors
 from entangle.networks.state import NetworkState
 from entangle.partition import Partition
 
@@ -107,7 +107,7 @@ def compare_at_bond(
     Parameters
     ----------
     network, tensor, partition
-        As for :func:`~entangle.networks.bond_vectors.bond_vectors`; weights and labels of the
+        As for :func:`~entangle.networks.bond_vectors`; weights and labels of the
         tensor count.
 
     Raises
