@@ -152,6 +152,13 @@ def test_a_spectrum_that_is_flat_says_that_it_did_not_converge():
     assert (exact.eigenvalues[:10] - found.eigenvalues <= found.errors).all()
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("shape", [(7, 30), (600, 3)])
+def test_rounding_is_no_variance(route, shape):
+    with pytest.raises(InputError, match="total variance of the activations is 0"):
+        covariance_spectrum(np.full(shape, 0.1), route=route)
+
+
 # -- activations -------------------------------------------------------------------------------
 
 

@@ -135,13 +135,14 @@ def compare_at_bond(
     alike = gram_product(tensor.vectors[rest]) * (tensor.weights @ tensor.weights.T)
     total = float((gram_product(tensor.vectors[bond.below]) * alike).sum())
     moment = v.mT @ v / M
-    mean = v.mean(0)
+    centred = v - v[0]  # first, so that equal vectors are 0 exactly, and not what rounding leaves
+    centred = centred - centred.mean(0)
     return BondComparison(
         _shares(bond.schmidt_values.square()),
         _shares(tensor.schmidt_values(partition).square()),
         _eigenvalues(v.mT @ alike @ v) / total,
         _shares(_eigenvalues(moment)),
-        _shares(_eigenvalues(moment - torch.outer(mean, mean))),
+        _shares(_eigenvalues(centred.mT @ centred)),
         _shares(_eigenvalues(bond.weighted.mT @ bond.weighted)),
         float(moment.trace()),
     )
