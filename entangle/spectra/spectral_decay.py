@@ -107,8 +107,10 @@ class SpectralRegularizer:
 
     Notes
     -----
-    A batch of B samples has at most B - 1 positive variances in all, whatever the directions; the
-    published batches have more samples than a layer has units.
+    The covariance of a batch of B samples has rank B - 1 at most. Variances along fixed directions
+    may all be positive then, but each is noisy, with a relative error of about
+    :math:`\sqrt{2 / (B - 1)}`, which sorting turns into a bias; the published batches have more
+    samples than a layer has units.
 
     Examples
     --------
