@@ -358,6 +358,8 @@ def test_both_ends_count_and_nothing_else(estimator):
         ({}, {"ranks": (0, 50)}, "ranks count from 1"),
         ({}, {"ranks": (11, 12)}, "at least 3"),
         ({}, {"ranks": 11}, "a first and a last one"),
+        ({}, {"ranks": (11, math.inf)}, "whole numbers, got"),
+        ({}, {"ranks": (1.9, 20)}, "whole numbers, got"),
         ({}, {"ranks": (1, 50), "estimator": "ml"}, "estimator is 'ols' or 'weighted'"),
         ({40: 0.0}, {"ranks": (11, 50)}, "the one of rank 41 is 0"),
         ({40: -1e-9}, {"ranks": (11, 50)}, "the one of rank 41 is -1e-09"),
