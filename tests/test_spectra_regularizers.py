@@ -221,6 +221,8 @@ def test_directions_stay_as_the_epoch_began():
     assert abs(penalty(values).item() - before) > 1e-3
     again = SpectralRegularizer(1.0, 1.0, 1, "0").for_epoch(model, values)
     assert_allclose(again(values).item(), before, rtol=1e-6)
+    with torch.no_grad():
+        assert not again(values).requires_grad
 
 
 def test_gradient_descent_reaches_the_law():

@@ -147,8 +147,7 @@ class SpectralRegularizer:
     def _of_batch(self, module: nn.Module, directions: Tensor, values: Tensor) -> Tensor:
         if len(values) < 2:
             raise InputError("variances need batches of at least 2 samples, got 1")
-        with torch.enable_grad():
-            found = layer_output(module, self.layer, values).flatten(1)
-            projected = (found - found.mean(dim=0)) @ directions.to(found.dtype)
-            variances = projected.square().sum(dim=0) / (len(values) - 1)
-            return self.weight * spectral_penalty(variances, self.alpha, self.tau)
+        found = layer_output(module, self.layer, values).flatten(1)
+        projected = (found - found.mean(dim=0)) @ directions.to(found.dtype)
+        variances = projected.square().sum(dim=0) / (len(values) - 1)
+        return self.weight * spectral_penalty(variances, self.alpha, self.tau)
