@@ -64,12 +64,18 @@ def require_penalties(penalties: Any) -> tuple[Penalty, ...]:
     """
     if penalties is None:
         return ()
-    if isinstance(penalties, Sequence) and all(isinstance(p, Penalty) for p in penalties):
+    if isinstance(penalties, Sequence) and all(map(_is_penalty, penalties)):
         return tuple(penalties)
     raise InputError(
         f"penalties are a list of objects with a method for_epoch, or None, got {penalties!r}; "
         "such as [JacobianRegularizer(1e-3)]"
     )
+
+
+def _is_penalty(given: object) -> bool:
+    return isinstance(given, Penalty) and not isinstance(
+        given, type
+    )  # a class has its methods, too
 
 
 @dataclass(eq=False)

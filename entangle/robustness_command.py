@@ -142,7 +142,9 @@ def robustness(
              *given({"--models": models, "--orderings": orderings, "--norm": norm, "--eps": eps,
                      "--unit": unit, "--bounds": None if bounds == "auto" else bounds,
                      "--folds": folds, "--attacked": attacked, "--rows": rows,
-                     "--epochs": epochs, "--baseline": baseline})]  # fmt: skip
+                     "--epochs": epochs, "--baseline": baseline}),
+             *([] if entropy else ["--no-entropy"]),
+             *([] if uncertainty else ["--no-uncertainty"])]  # fmt: skip
     follow = _following(attack, adversarial_training, found)
     sys.stdout.write(f"next: {shlex.join([*words, *follow])}\n")
 

@@ -36,7 +36,8 @@ def test_a_folder_holds_the_report_and_is_taken_up_again(entangle, tmp_path):
 
 def test_options_count_and_the_next_command_is_a_command(entangle):
     options = ["--norm", "l2", "--unit", "range", "--bounds", "none", "--no-entropy",
-               "--adversarial-training", 0.1, "--seed", 4, "--eps", "0.5"]  # fmt: skip
+               "--no-uncertainty", "--adversarial-training", 0.1, "--seed", 4,
+               "--eps", "0.5"]  # fmt: skip
     code, out, err = entangle("robustness", "wine", *QUICK, *options)
     assert (code, err) == (0, "")
     assert "attack: L2, fgsm, on 5 test rows of each split" in out
@@ -45,7 +46,7 @@ def test_options_count_and_the_next_command_is_a_command(entangle):
     assert "S rows" not in out
     follow = out.splitlines()[-1]
     assert follow.startswith("next: entangle robustness wine --seed 4 --models mlp")
-    assert follow.endswith("--adversarial-training 0.1 --seeds 3")
+    assert follow.endswith("--no-entropy --no-uncertainty --adversarial-training 0.1 --seeds 3")
 
 
 def test_an_interruption_says_where_to_go_on(entangle, tmp_path, monkeypatch):

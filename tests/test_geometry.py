@@ -381,6 +381,16 @@ def test_repeated_points_count_once():
     assert_allclose(twice.dimension, intrinsic_dimension(points).dimension)
 
 
+def test_small_distances_far_from_the_origin_keep_their_digits():
+    points = ball(300, 2, 2) @ np.random.default_rng(3).standard_normal((2, 20))
+    plain, moved = (intrinsic_dimension(X, "mle").dimension for X in (points, points + 1e6))
+    assert_allclose(moved, plain, rtol=1e-3)
+    centres = 1e3 * np.random.default_rng(4).standard_normal((15, 1, 20))
+    groups = centres + 1e-4 * points.reshape(15, 20, 20)
+    found = intrinsic_dimension(groups.reshape(300, 20), "mle", n_neighbors=10)
+    assert_allclose(found.dimension, by_definition(groups.reshape(300, 20), "mle", 10), rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("points", "options", "message"),
     [
@@ -389,6 +399,7 @@ def test_repeated_points_count_once():
         (ball(10, 2, 0), {"method": "mle"}, "at least 22 distinct points"),
         (ball(30, 2, 0), {"method": "mle", "n_neighbors": 2}, "at least 3"),
         (ball(30, 2, 0), {"method": "twonn"}, "method is one of"),
+        (ball(30, 2, 0), {"method": 2}, "method is the name of an estimator"),
         (np.where(ball(30, 2, 0) > 0.5, np.nan, 1.0), {}, "finite"),
     ],
 )

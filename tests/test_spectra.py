@@ -18,9 +18,11 @@ from entangle.spectra import (
     covariance_spectrum,
     cross_validated_spectrum,
     effective_rank,
+    jacobian_norm,
     participation_ratio,
     power_law_exponent,
 )
+from entangle.spectra.activations import Activations
 
 ROUTES = ("covariance", "gram", "randomised")
 ESTIMATORS = ("ols", "weighted")
@@ -150,6 +152,13 @@ def test_a_spectrum_that_is_flat_says_that_it_did_not_converge():
     assert (exact.eigenvalues[:10] - found.eigenvalues <= found.errors).all()
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("shape", [(7, 30), (600, 3)])
+def test_rounding_is_no_variance(route, shape):
+    with pytest.raises(InputError, match="total variance of the activations is 0"):
+        covariance_spectrum(np.full(shape, 0.1), route=route)
+
+
 # -- activations -------------------------------------------------------------------------------
 
 
@@ -185,6 +194,25 @@ def test_batches_with_labels_iterators_and_units():
         assert_array_equal(found.eigenvalues, direct.eigenvalues)
     one = covariance_spectrum(activations[:, 0])
     assert_allclose(one.eigenvalues, activations[:, 0].var(ddof=1))
+
+
+def test_a_layer_that_is_written_over_is_read_before():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 2)).double()
+    X = torch.randn(50, 4, dtype=torch.float64)
+    found, expected = (covariance_spectrum(m, X, "0").eigenvalues for m in (model, model[:1]))
+    assert_array_equal(found, expected)
+    assert_allclose(jacobian_norm(model, X, "0").item(), model[0].weight.square().sum().item())
+
+
+def test_whoever_reads_activations_keeps_gradients():
+    model, X = network(), torch.rand(50, 1, 8, 8)
+    batches = iter(Activations(model, X, "3", batch_size=20))
+    assert not next(batches).requires_grad
+    assert torch.is_grad_enabled()
+    with pytest.raises(MemoryLimitError) as caught:  # it holds on to all that ran
+        covariance_spectrum(model, X, "3", max_memory=1)
+    assert torch.is_grad_enabled(), caught
 
 
 class Twice(nn.Module):
@@ -330,6 +358,8 @@ def test_both_ends_count_and_nothing_else(estimator):
         ({}, {"ranks": (0, 50)}, "ranks count from 1"),
         ({}, {"ranks": (11, 12)}, "at least 3"),
         ({}, {"ranks": 11}, "a first and a last one"),
+        ({}, {"ranks": (11, math.inf)}, "whole numbers, got"),
+        ({}, {"ranks": (1.9, 20)}, "whole numbers, got"),
         ({}, {"ranks": (1, 50), "estimator": "ml"}, "estimator is 'ols' or 'weighted'"),
         ({40: 0.0}, {"ranks": (11, 50)}, "the one of rank 41 is 0"),
         ({40: -1e-9}, {"ranks": (11, 50)}, "the one of rank 41 is -1e-09"),

@@ -221,6 +221,8 @@ def test_directions_stay_as_the_epoch_began():
     assert abs(penalty(values).item() - before) > 1e-3
     again = SpectralRegularizer(1.0, 1.0, 1, "0").for_epoch(model, values)
     assert_allclose(again(values).item(), before, rtol=1e-6)
+    with torch.no_grad():
+        assert not again(values).requires_grad
 
 
 def test_gradient_descent_reaches_the_law():
@@ -289,6 +291,8 @@ def test_frozen_parameters_are_left_out():
     model[0].requires_grad_(False)
     expected = sum(p.square().sum() for p in model[2].parameters())
     assert_allclose(L2Regularizer(1.0)(model).item(), expected.item())
+    with pytest.raises(InputError, match="no parameters that are trained"):
+        L2Regularizer()(model.requires_grad_(False))
 
 
 # -- in a classifier ---------------------------------------------------------------------------
@@ -410,7 +414,7 @@ def test_they_go_into_clones_and_grids():
     assert len(search.cv_results_["params"]) == 3
 
 
-@pytest.mark.parametrize("penalties", [JacobianRegularizer(), [0.1], "l2"])
+@pytest.mark.parametrize("penalties", [JacobianRegularizer(), [0.1], "l2", [L2Regularizer]])
 def test_penalties_that_are_none(penalties):
     X, y = blobs()
     with pytest.raises(InputError, match="penalties are a list of objects with a method for_epoch"):

@@ -61,7 +61,8 @@ def _is_layer(part: nn.Module) -> bool:
 def _record(
     seen: list[tuple[str, Tensor]], name: str, _: nn.Module, __: object, output: Any
 ) -> None:
-    seen.append((name, output))
+    # a copy: what follows may write into it, as nn.ReLU(inplace=True) does
+    seen.append((name, output.clone() if isinstance(output, Tensor) else output))
 
 
 @contextmanager

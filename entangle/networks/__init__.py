@@ -15,16 +15,16 @@ from entangle.networks.tree import TreeTensorNetwork
 
 if TYPE_CHECKING:
     from entangle.networks.bond_comparison import BondComparison, compare_at_bond
-    from entangle.networks.bond_vectors import BondVectors, bond_vectors
+    from entangle.networks.bond_representation import BondVectors, bond_vectors
     from entangle.networks.classifier import TensorNetworkClassifier
     from entangle.networks.imitation import Surrogate, surrogate
 
 _HOME = {
     "BondComparison": "bond_comparison",
-    "BondVectors": "bond_vectors",
+    "BondVectors": "bond_representation",
     "Surrogate": "imitation",
     "TensorNetworkClassifier": "classifier",
-    "bond_vectors": "bond_vectors",
+    "bond_vectors": "bond_representation",
     "compare_at_bond": "bond_comparison",
     "surrogate": "imitation",
 }

@@ -44,7 +44,7 @@ from entangle.data_tensor import DataTensor
 from entangle.errors import DegenerateStateError
 from entangle.gram import gram_product
 from entangle.memory import free_memory, require_memory
-from entangle.networks.bond_vectors import bond_vectors
+from entangle.networks.bond_representation import bond_vectors
 from entangle.networks.state import NetworkState
 from entangle.partition import Partition
 
@@ -107,7 +107,7 @@ def compare_at_bond(
     Parameters
     ----------
     network, tensor, partition
-        As for :func:`~entangle.networks.bond_vectors.bond_vectors`; weights and labels of the
+        As for :func:`~entangle.networks.bond_vectors`; weights and labels of the
         tensor count.
 
     Raises
@@ -135,13 +135,14 @@ def compare_at_bond(
     alike = gram_product(tensor.vectors[rest]) * (tensor.weights @ tensor.weights.T)
     total = float((gram_product(tensor.vectors[bond.below]) * alike).sum())
     moment = v.mT @ v / M
-    mean = v.mean(0)
+    centred = v - v[0]  # first, so that equal vectors are 0 exactly, and not what rounding leaves
+    centred = centred - centred.mean(0)
     return BondComparison(
         _shares(bond.schmidt_values.square()),
         _shares(tensor.schmidt_values(partition).square()),
         _eigenvalues(v.mT @ alike @ v) / total,
         _shares(_eigenvalues(moment)),
-        _shares(_eigenvalues(moment - torch.outer(mean, mean))),
+        _shares(_eigenvalues(centred.mT @ centred)),
         _shares(_eigenvalues(bond.weighted.mT @ bond.weighted)),
         float(moment.trace()),
     )

@@ -22,7 +22,7 @@ from entangle.spectra.orthogonality import QuasiOrthogonality, quasi_orthogonali
 from entangle.spectra.persistence import NeuralPersistence, matrix_persistence, neural_persistence
 from entangle.spectra.power_law import PowerLaw, power_law_exponent
 from entangle.spectra.ranks import LocalRank, feature_rank, jacobian_rank
-from entangle.spectra.spectral_penalty import SpectralRegularizer, spectral_penalty
+from entangle.spectra.spectral_decay import SpectralRegularizer, spectral_penalty
 from entangle.spectra.weight_penalty import L2Regularizer
 from entangle.spectra.weights import LayerSpectrum, WeightSpectra, weight_spectra
 

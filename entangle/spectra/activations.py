@@ -103,10 +103,9 @@ class Activations:
             batches = (_as_tensor(_inputs_of(batch)) for batch in self.data)
         for batch in batches:
             if isinstance(self.source, nn.Module):
-                with torch.no_grad():
-                    yield layer_output(self.source, self.layer, _placed(batch, self.source))
-            else:
-                yield batch
+                with torch.no_grad():  # left before the yield, or whoever reads is in it, too
+                    batch = layer_output(self.source, self.layer, _placed(batch, self.source))
+            yield batch
 
     def _chosen(self, values: Tensor) -> Tensor:
         if self.units is None:

@@ -98,6 +98,8 @@ def intrinsic_dimension(
     >>> round(intrinsic_dimension(plane, "mle").dimension, 1)
     1.9
     """
+    if not isinstance(method, str):
+        raise InputError(f"method is the name of an estimator, got {method!r}; 'two-nn' is usual")
     require_count("n_neighbors", n_neighbors)
     points = as_sample_matrix(X)
     distinct = np.unique(points, axis=0)
@@ -116,8 +118,12 @@ def _distances(points: NDArray[np.float64], number: int) -> NDArray[np.float64]:
             f"{number} neighbours need at least {number + 2} distinct points, got {len(points)}; "
             "pass more, or fewer neighbours"
         )
+    points = points - points.mean(axis=0)
     search = NearestNeighbors(n_neighbors=number).fit(points)
-    found = search.kneighbors()[0]  # of the points themselves, each without itself
+    near = search.kneighbors(return_distance=False)  # of the points themselves, each without itself
+    # In many dimensions neighbours are found by products, which lose the digits of small distances.
+    parts = [np.linalg.norm(points - points[column], axis=1) for column in near.T]
+    found = np.sort(np.stack(parts, axis=1), axis=1)
     if not found[:, 0].all():
         raise InputError(
             "some distinct points have distance 0 in double precision; scale the features alike"

@@ -7,7 +7,7 @@ forest, ends one that was born at 1. With their weights w,
 .. math:: \mathrm{NP} = \frac{\sqrt{\sum_{\text{forest}} (1 - w)^2}}{\sqrt{n_\text{forest}}},
     \qquad n_\text{forest} = n_\text{in} + n_\text{out} - 1,
 
-from 0, all weights alike in size, to 1.
+from 0, where the forest needs no edge but of the largest weight, to 1.
 
 Source: Rieck et al. 2019, arXiv:1812.09764, definition 1 and theorem 1 (bounds). A convolution is
 taken as in :mod:`entangle.spectra.weights`; its places of the kernel are inputs of their own. Of

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,11 @@ def power_law_exponent(
 
 def _checked(ranks: Any, n_values: int) -> tuple[int, int]:
     try:
-        first, last = (int(rank) for rank in ranks)
+        first, last = map(index, ranks)
     except (TypeError, ValueError) as reason:
-        raise InputError(f"ranks are a first and a last one, got {ranks!r}") from reason
+        raise InputError(
+            f"ranks are a first and a last one, whole numbers, got {ranks!r}"
+        ) from reason
     if first < 1 or last < first + 2:
         raise InputError(
             f"ranks count from 1 and hold at least 3, both ends included, got {first} to {last}"

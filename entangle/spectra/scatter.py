@@ -40,9 +40,11 @@ class CentredRows:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield rows batch by batch, shape ``(rows, units)``, double precision."""
-        mean = None
+        mean = origin = None
         for batch in self.batches:
             values = batch.double()
+            origin = values[0].clone() if origin is None else origin
+            values = values - origin  # what is constant is 0 exactly, and not what rounding leaves
             centre, count = values.mean(dim=0), len(values)
             rows = values - centre
             joined = self.n_samples + count

@@ -19,6 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from entangle.errors import InputError
 from entangle.penalties import BatchPenalty, require_weight
 
 __all__ = ["L2Regularizer"]
@@ -47,8 +48,16 @@ class L2Regularizer:
         require_weight(self.weight)
 
     def __call__(self, module: nn.Module, values: Tensor | None = None) -> Tensor:
-        """Return the penalty, a scalar; it does not depend on the samples."""
+        """Return the penalty, a scalar; it does not depend on the samples.
+
+        Raises
+        ------
+        InputError
+            If no parameter is trained.
+        """
         squares = [p.square().sum() for p in module.parameters() if p.requires_grad]
+        if not squares:
+            raise InputError("the module has no parameters that are trained; leave the penalty out")
         return self.weight * torch.stack(squares).sum()
 
     def for_epoch(self, module: nn.Module, values: Tensor) -> BatchPenalty:

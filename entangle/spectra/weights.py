@@ -12,7 +12,8 @@ values for 90 %. All are 1 for a matrix of rank one; for n equal values the firs
 
 A convolution is the matrix of its channels, rows outputs and columns inputs times places of the
 kernel: the map of one patch. Its singular values are not those of the convolution of a whole
-image, which depend on the image's size. Of several groups each has a matrix of its own, and their
+image, which depend on the image's size. A transposed one has inputs as rows, and outputs times
+places as columns. Of several groups each has a matrix of its own, and their
 values are taken together, as those of the block diagonal matrix that they are.
 
 Source: Rudelson and Vershynin 2007, JACM 54, 21 (stable rank); Roy and Vetterli 2007, EUSIPCO
@@ -155,7 +156,8 @@ def weight_spectra(model: nn.Module, layers: Sequence[str] | None = None) -> Wei
         A torch module. Weights are taken as they act, with their parametrisations.
     layers
         Names of parts with a ``weight`` of two axes or more. Default: all such parts (linear
-        layers, convolutions, embeddings).
+        layers, convolutions, embeddings). Matrices of other names are left out, as those of
+        recurrent layers and ``in_proj_weight`` of attention are.
 
     Raises
     ------

@@ -107,8 +107,10 @@ class SpectralRegularizer:
 
     Notes
     -----
-    A batch of B samples has at most B - 1 positive variances in all, whatever the directions; the
-    published batches have more samples than a layer has units.
+    The covariance of a batch of B samples has rank B - 1 at most. Variances along fixed directions
+    may all be positive then, but each is noisy, with a relative error of about
+    :math:`\sqrt{2 / (B - 1)}`, which sorting turns into a bias; the published batches have more
+    samples than a layer has units.
 
     Examples
     --------
@@ -145,8 +147,7 @@ class SpectralRegularizer:
     def _of_batch(self, module: nn.Module, directions: Tensor, values: Tensor) -> Tensor:
         if len(values) < 2:
             raise InputError("variances need batches of at least 2 samples, got 1")
-        with torch.enable_grad():
-            found = layer_output(module, self.layer, values).flatten(1)
-            projected = (found - found.mean(dim=0)) @ directions.to(found.dtype)
-            variances = projected.square().sum(dim=0) / (len(values) - 1)
-            return self.weight * spectral_penalty(variances, self.alpha, self.tau)
+        found = layer_output(module, self.layer, values).flatten(1)
+        projected = (found - found.mean(dim=0)) @ directions.to(found.dtype)
+        variances = projected.square().sum(dim=0) / (len(values) - 1)
+        return self.weight * spectral_penalty(variances, self.alpha, self.tau)
