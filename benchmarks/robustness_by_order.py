@@ -1,8 +1,9 @@
 """Clean and robust accuracy of local networks by the order of the features.
 
-Semeion (16 x 16 pixels), dna (180 binary features) and fsdd (spoken digits 3 and 7, averaged to 256
-values) in natural, random and rearranged order. Every cell is one model on one data set in all orders; what
-is finished stays in the folder, so a run that stopped goes on where it was.
+Semeion (16 x 16 pixels), dna (180 binary features) and fsdd (spoken digits 3 and 7, averaged to
+256 values) in natural, random and rearranged order. Every cell is one model on one data set in all
+orders; what is finished stays in the folder, so a run that stopped goes on where it was. A table of
+all cells comes last.
 
     ENTANGLE_DATA=... python benchmarks/robustness_by_order.py --out runs/robustness [--quick]
 """
