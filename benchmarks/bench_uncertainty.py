@@ -6,8 +6,11 @@ fastest of --repeats counts, as other work on the machine only adds. Gradients w
 input of one channel are the bulk of it, and oneDNN is slow at them: --native takes PyTorch's own
 convolutions.
 
-    python benchmarks/bench_uncertainty.py [--points 100] [--draws 4096] [--repeats 2] [--threads 1]
+    python benchmarks/bench_uncertainty.py [--points 100] [--draws 4096] [--repeats 2] [--workers 1]
         [--native]
+
+Workers are threads of Python that share the points; PyTorch takes one thread in each, as its
+convolutions hardly gain by a second.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -48,25 +52,27 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("points", 100), ("draws", 4096), ("repeats", 2), ("threads", 1)):
+    for name, value in (("points", 100), ("draws", 4096), ("repeats", 2), ("workers", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--native", action="store_true", help="without oneDNN")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
+    workers = ThreadPoolExecutor(options.workers)
     torch.backends.mkldnn.set_flags(not options.native)
     module, samples = network().eval(), torch.rand(options.points, 1, 28, 28)
     nodes = torch.rand(BATCH, 1, 28, 28)
     for fewer_points, fewer_draws in SHARES:
         points, draws = options.points // fewer_points, options.draws // fewer_draws
 
-        def whole(points: int = points, draws: int = draws) -> None:
-            labels = torch.zeros(points, dtype=torch.long)
-            uncertainty_relation(
-                module, samples[:points], labels, tau=0.1, draws=draws, batch_size=BATCH
-            )
+        def part(rows: Tensor, draws: int = draws) -> None:
+            labels = torch.zeros(len(rows), dtype=torch.long)
+            uncertainty_relation(module, rows, labels, tau=0.1, draws=draws, batch_size=BATCH)
 
-        def alone(number: int = points * draws) -> None:
-            gradients(module, nodes, number)
+        def whole(points: int = points, part: Callable[[Tensor], None] = part) -> None:
+            list(workers.map(part, samples[:points].chunk(options.workers)))
+
+        def alone(number: int = points * draws // options.workers) -> None:
+            list(workers.map(lambda _: gradients(module, nodes, number), range(options.workers)))
 
         runs = [(seconds(whole), seconds(alone)) for _ in range(options.repeats)]
         ours, peer = (min(run[i] for run in runs) for i in range(2))
