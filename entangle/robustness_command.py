@@ -194,7 +194,7 @@ def _figure(found: RobustnessComparison) -> Any:
 
     summary = found.summary()
     known = all(s.entropy_nats is not None and s.entropy_changes is not None for s in summary)
-    related = all(s.uncertainty_product is not None for s in summary)
+    related = any(s.uncertainty_product is not None for s in summary)
     n_rows, n_models = 1 + known + related, len(found.models)
     figure = Figure(figsize=(1.2 + 4.2 * n_models, 3.6 * n_rows), dpi=150, layout="constrained")
     panels = FigureCanvasAgg(figure).figure.subplots(n_rows, n_models, squeeze=False, sharey="row")
@@ -206,7 +206,8 @@ def _figure(found: RobustnessComparison) -> Any:
     for row in panels:
         for panel in row[1:]:
             panel.set_ylabel("")
-            panel.get_legend().remove()
+            if panel.get_legend() is not None:
+                panel.get_legend().remove()
     return figure
 
 
@@ -231,8 +232,13 @@ def _draw_by_radius(
 
 
 def _draw_relation(panel: Any, standings: list[RobustStanding]) -> None:
+    """Draw the relation of a model; nothing where it has none."""
     from entangle.plotting import draw_relations
 
+    standings = [s for s in standings if s.uncertainty_product is not None]
+    if not standings:
+        panel.set_axis_off()
+        return
     named = {
         r"$\sigma_x / \tau$": ("relative_sigma_x", 1.0),
         r"$2 \tau \sigma_p$": ("relative_sigma_p", 1.0),

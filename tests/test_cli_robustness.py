@@ -1,10 +1,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from entangle import robustness_command
+from entangle import compare_robustness, robustness_command
+from entangle.adversarial import Square
 
 NAMES = ["robustness.csv", "robustness.json", "robustness.png", "robustness.txt"]
 QUICK = ["--models", "mlp", "--epochs", 1, "--folds", 2, "--rows", 40, "--attacked", 5,
@@ -47,6 +51,18 @@ def test_options_count_and_the_next_command_is_a_command(entangle):
     follow = out.splitlines()[-1]
     assert follow.startswith("next: entangle robustness wine --seed 4 --models mlp")
     assert follow.endswith("--no-entropy --no-uncertainty --adversarial-training 0.1 --seeds 3")
+
+
+def test_the_picture_has_the_relation_of_those_models_that_have_one():
+    X = np.random.default_rng(0).standard_normal((60, 6))
+    found = compare_robustness(
+        X, X[:, 0] > 0, [0.1], ("random", "natural"),
+        [LogisticRegression(C=0.1), DecisionTreeClassifier(max_depth=2)], cv=2, max_attacked=6,
+        attack=[Square(queries=20)], entropy=False,
+    )  # fmt: skip
+    panels = robustness_command._figure(found).axes
+    assert [panel.axison for panel in panels] == [True, True, True, False]
+    assert panels[2].get_ylabel() == "ratio to the packet alone"
 
 
 def test_an_interruption_says_where_to_go_on(entangle, tmp_path, monkeypatch):
