@@ -32,9 +32,36 @@ from entangle.supervised import (
     weighted_rows,
 )
 
-__all__ = ["LogitsClassifier", "TrainingRows"]
+__all__ = ["CrossEntropy", "LogitsClassifier", "TrainingRows"]
 
 ROWS = 1024  # samples predicted at once
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Losses and hits of batches of what a module reads, class codes and weights.
+
+    Attributes
+    ----------
+    module
+        From values to logits.
+    mixed_precision
+        Work in bfloat16 where the module is training.
+    """
+
+    module: nn.Module
+    mixed_precision: bool = False
+
+    def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+        """Weighted cross-entropy of each sample, nats, shape ``(batch,)``."""
+        mixed = self.mixed_precision and self.module.training
+        with torch.autocast(values.device.type, torch.bfloat16, enabled=mixed):
+            logits = self.module(values)
+        return weights * nn.functional.cross_entropy(logits.float(), codes, reduction="none")
+
+    def hits(self, values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
+        """1 for each sample whose class has the largest logit, else 0; shape ``(batch,)``."""
+        return (self.module(values).argmax(dim=1) == codes).double()
 
 
 @dataclass(frozen=True, eq=False)

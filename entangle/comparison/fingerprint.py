@@ -19,10 +19,8 @@ from entangle.errors import InputError
 
 __all__ = ["fingerprint", "versions"]
 
-LATER = {
-    "penalties",
-    "schedule",
-}  # options that came after results were kept; None does what was done before
+# Options that came after results were kept: None does what was done before.
+LATER = {"penalties", "schedule"}
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "numba", "pymetis", "entangle-tn")
 
 

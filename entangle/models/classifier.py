@@ -13,7 +13,7 @@ of 200 to 900 epochs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from entangle.adversarial.threat import ThreatModel
 from entangle.axes import Shape
 from entangle.epochs import Epoch
 from entangle.errors import InputError
-from entangle.logits_classifier import LogitsClassifier, TrainingRows
+from entangle.logits_classifier import CrossEntropy, LogitsClassifier, TrainingRows
 from entangle.models.inputs import Inputs, Scaled
 from entangle.models.registry import build_model, resolve_recipe
 from entangle.partition import axes_of_samples
@@ -36,26 +36,6 @@ from entangle.seeding import seeded
 from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
-
-
-@dataclass(frozen=True)
-class _Objective:
-    """Losses and hits of batches of values, class codes and weights."""
-
-    module: nn.Module
-    device: torch.device
-    mixed_precision: bool
-
-    def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
-        """Weighted cross-entropy of each sample, nats, shape ``(batch,)``."""
-        mixed = self.mixed_precision and self.module.training
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            logits = self.module(values)
-        return weights * nn.functional.cross_entropy(logits.float(), codes, reduction="none")
-
-    def hits(self, values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
-        """1 for each sample whose class has the largest logit, else 0; shape ``(batch,)``."""
-        return (self.module(values).argmax(dim=1) == codes).double()
 
 
 class LocalNetworkClassifier(LogitsClassifier):
@@ -223,8 +203,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         PartitionError
             If ``shape`` does not hold the features.
         """
-        plan = self._plan()
-        require_penalties(self.penalties)
+        plan, penalties = self._plan(), require_penalties(self.penalties)
         given = self._training_rows(X, y, sample_weight, torch.float32)
         self.n_channels_in_ = _channels(given.samples)
         axes = axes_of_samples(self.shape, self.n_features_in_)
@@ -235,7 +214,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         ).to(given.device, torch.float32)  # fmt: skip
         _check_batches(module, plan.batch_size)
         with seeded(given.seed, given.device):
-            self._train(module, plan, given)
+            self._train(module, plan, penalties, given)
         return self
 
     def _plan(self) -> Plan:
@@ -257,18 +236,21 @@ class LocalNetworkClassifier(LogitsClassifier):
         patience = -(-self.max_epochs // 3) if self.patience is None else self.patience
         return replace(plan, patience=patience)
 
-    def _train(self, module: nn.Module, plan: Plan, given: TrainingRows) -> None:
+    def _train(
+        self, module: nn.Module, plan: Plan, penalties: tuple[Penalty, ...], given: TrainingRows
+    ) -> None:
         device = given.device
         mixed = self.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        objective, scaled = _Objective(module, device, mixed), Scaled(self._inputs, module)
-        values = self._inputs.tensor(given.samples, device)
+        objective, scaled = CrossEntropy(module, mixed), Scaled(self._inputs, module)
         on_epoch = self.on_epoch and partial(self.on_epoch, scaled)
-        penalties = require_penalties(self.penalties)
+        attacked = self.adversarial is not None
+        values = given.raw() if attacked else self._inputs.tensor(given.samples, device)
         if penalties:
-            objective = Penalised(objective, module, penalties, given.parts(values)[0][0])
+            seen = given.parts(values)[0][0]
+            seen = scaled.values(seen) if attacked else seen
+            objective = Penalised(objective, module, penalties, seen)
             on_epoch = objective.before(on_epoch)
-        if self.adversarial is not None:
-            values = given.raw()
+        if attacked:
             objective = self._attacked(objective, module, scaled, scaled.values, given)
         rows, held = given.parts(values)
         self.history_ = train(

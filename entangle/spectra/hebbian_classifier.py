@@ -11,7 +11,6 @@ units, not up to four to those within a window that is meant for 3072 features.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from entangle.adversarial.threat import ThreatModel
 from entangle.epochs import Epoch
 from entangle.errors import InputError
-from entangle.logits_classifier import LogitsClassifier, TrainingRows
+from entangle.logits_classifier import CrossEntropy, LogitsClassifier, TrainingRows
 from entangle.memory import free_memory, require_memory
 from entangle.seeding import seeded
 from entangle.spectra.hebbian_layer import HebbianConvergence, LocalHebbianLayer
@@ -32,21 +31,6 @@ from entangle.training import Plan, train
 __all__ = ["LocalHebbianClassifier"]
 
 _ROWS = 1000  # whose outputs are computed at once
-
-
-@dataclass(frozen=True)
-class _Objective:
-    """Losses and hits of batches of what a module reads, class codes and weights."""
-
-    module: nn.Module
-
-    def losses(self, values: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
-        """Weighted cross-entropy of each sample, nats, shape ``(batch,)``."""
-        return weights * nn.functional.cross_entropy(self.module(values), codes, reduction="none")
-
-    def hits(self, values: Tensor, codes: Tensor, _: Tensor) -> Tensor:
-        """1 for each sample whose class has the largest logit, else 0; shape ``(batch,)``."""
-        return (self.module(values).argmax(dim=1) == codes).double()
 
 
 class LocalHebbianClassifier(LogitsClassifier):
@@ -243,7 +227,7 @@ class LocalHebbianClassifier(LogitsClassifier):
     def _train(self, samples: Tensor, head: nn.Linear, plan: Plan, given: TrainingRows) -> None:
         """Train the head, on outputs of the layer that are computed once unless it is attacked."""
         trained: nn.Module = head
-        objective = _Objective(head)
+        objective = CrossEntropy(head)
         if self.adversarial is None:
             needed = 2.0 * len(samples) * self.n_units * 4  # in blocks, and as one
             require_memory(needed, "all outputs of the layer", free_memory(given.device))
@@ -251,7 +235,7 @@ class LocalHebbianClassifier(LogitsClassifier):
         else:
             trained, values = nn.Sequential(self.layer_, head), samples.float()
             objective = self._attacked(
-                _Objective(trained), trained, trained, lambda moved: moved, given
+                CrossEntropy(trained), trained, trained, lambda moved: moved, given
             )
         rows, held = given.parts(values)
         self.history_ = train(

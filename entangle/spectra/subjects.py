@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from entangle.adversarial.subject import Subject
 from entangle.adversarial.victim import Victim, evaluating
 from entangle.errors import InputError
-from entangle.uncertainty.subjects import as_origins
+from entangle.uncertainty.subjects import as_origins, precision_of
 
 __all__ = ["Measured", "measured"]
 
@@ -61,7 +60,7 @@ def measured(model: object, X: object) -> Iterator[Measured]:
         fit it.
     """
     subject = Subject.of(model, X)
-    samples = as_origins(X, subject.device, _precision(subject.module, X))
+    samples = as_origins(X, subject.device, precision_of(subject.module, X))
     with evaluating(subject.module):
         victim = Victim.of(subject.forward, samples, differentiable=subject.differentiable)
         if victim.random:
@@ -70,13 +69,3 @@ def measured(model: object, X: object) -> Iterator[Measured]:
                 "see entangle.adversarial, which averages"
             )
         yield Measured(subject, replace(victim, temperature=1.0), samples)
-
-
-def _precision(module: object, X: object) -> torch.dtype:
-    """Precision that a module works in; that of the samples if it has no parameters."""
-    if isinstance(module, nn.Module):
-        for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.is_floating_point():
-                return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    double = isinstance(X, Tensor) and X.dtype == torch.float64
-    return torch.float64 if double else torch.float32

@@ -16,7 +16,7 @@ from entangle.uncertainty.amplitudes import Amplitude, LossAmplitude
 from entangle.uncertainty.choice import Chosen
 from entangle.uncertainty.layers import LayerAmplitude, activations, named_layer
 
-__all__ = ["Classified", "as_origins"]
+__all__ = ["Classified", "as_origins", "precision_of"]
 
 
 def as_origins(x0: object, device: torch.device | None, dtype: torch.dtype) -> Tensor:
@@ -71,7 +71,7 @@ class Classified:
                 f"{type(model).__name__} has no gradients, and conjugate gradients are half of the "
                 "relation; pass a torch module, or a linear classifier or perceptron"
             )
-        samples = as_origins(x0, subject.device, _precision(model, x0))
+        samples = as_origins(x0, subject.device, precision_of(model, x0))
         with evaluating(subject.module):
             victim = Victim.of(subject.forward, samples, differentiable=True)
             _require_deterministic(victim)
@@ -90,8 +90,8 @@ class Classified:
         return LayerAmplitude(self.victim, self.layer, samples, labels)
 
 
-def _precision(model: object, x0: object) -> torch.dtype:
-    """Precision that the model works in, where that is known; single otherwise."""
+def precision_of(model: object, x0: object) -> torch.dtype:
+    """Precision that a module works in; that of the samples if it does not tell, or is none."""
     if isinstance(model, nn.Module):
         tensors = [*model.parameters(), *model.buffers()]
         kinds = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
