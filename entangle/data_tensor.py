@@ -443,7 +443,7 @@ class DataTensor:
         tolerance
             Wanted entropy error bound of each cut, in nats.
         executor
-            Runs subtrees in parallel.
+            Runs subtrees in parallel; not on a GPU, where one thread is as fast as several.
         max_memory
             Bytes the walk may use. Default: the memory that is free now.
         advance
@@ -458,6 +458,7 @@ class DataTensor:
             Before anything large is allocated.
         """
         nodes = [node for node in tree.nodes if node.level <= deepest]
+        executor = executor if self.vectors.device.type == "cpu" else None
         if self.is_small and route in ("auto", "dense"):
             found = {}
             for node in nodes:

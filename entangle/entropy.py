@@ -288,8 +288,8 @@ def entanglement_profile(
         Wanted error bound of each entropy, in nats. What was reached is in ``error_bound``, and
         ``tolerance_met`` says whether it is enough.
     executor
-        Runs subtrees in parallel. Default: this thread (whose matrix products use all of
-        torch's threads).
+        Runs subtrees in parallel, unless the state is on a GPU. Default: this thread (whose
+        matrix products use all of torch's threads).
     progress
         Show a progress bar on a terminal.
     max_memory

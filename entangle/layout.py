@@ -124,7 +124,7 @@ def inside_spectra(
     block: Node, density: Tensor, layout: Layout, plan: SweepPlan, n_samples: int
 ) -> dict[Node, CutSpectrum]:
     """Spectra of a small block and of every wanted block inside."""
-    spectra = {}
+    spectra, density = {}, density.cpu()  # a GPU is slow with matrices so small
     for node in block.walk():
         if layout.is_wanted(node):
             values = torch.linalg.eigvalsh(reduced_density(density, block, node, plan.local))

@@ -219,7 +219,7 @@ def _block_spectra(plan: SweepPlan, block: Block) -> Spectra:
 def _small_spectra(subtree: Subtree, plan: SweepPlan) -> Spectra:
     """Spectra of a small block and of every wanted block inside."""
     block, rows = subtree.node, row_kronecker(subtree.vectors)
-    density = rows.T @ (subtree.outside @ rows)
+    density = (rows.T @ (subtree.outside @ rows)).cpu()  # a GPU is slow with matrices so small
     spectra: Spectra = {}
     for node in block.walk():
         if node.level <= plan.deepest:
