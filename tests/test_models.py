@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from entangle.errors import InputError
 from entangle.models import CNN, M5, MLP, MODELS, S4D, LocalTransformer, PaddedCNN, build_model
-from entangle.models.attention import LocalAttention, rotated, window_attention
+from entangle.models.attention import LocalAttention, rotated, turns, window_attention
 from entangle.models.cnn import ResidualLayer
 from entangle.models.convolution import long_convolution
 from entangle.models.s4 import StateSpace
@@ -395,7 +395,8 @@ def test_a_position_sees_its_window_and_those_beside_it(place, seen):
 
 def test_scores_depend_on_differences_of_positions_alone():
     queries, keys = randn(1, 1, 1, 8), randn(1, 1, 1, 8, seed=1)
-    turned = rotated(queries.expand(1, 30, 1, 8)), rotated(keys.expand(1, 30, 1, 8))
+    tables = [table.float() for table in turns(30, 8, queries.device)]
+    turned = [rotated(each.expand(1, 30, 1, 8), *tables) for each in (queries, keys)]
     scores = torch.einsum("bihd,bjhd->bhij", *turned)[0, 0]
     for lag in (0, 3, -7):
         diagonal = scores.diagonal(lag)

@@ -29,7 +29,9 @@ __all__ = ["LocalAttention", "LocalTransformer", "window_attention"]
 _BASE = 10_000.0  # the slowest pair of coordinates turns once in 2 pi times as many positions
 
 
-def window_attention(queries: Tensor, keys: Tensor, values: Tensor, window: int) -> Tensor:
+def window_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, window: int, mask: Tensor | None = None
+) -> Tensor:
     """Attention of every position to its window and the two beside it.
 
     Parameters
@@ -38,6 +40,8 @@ def window_attention(queries: Tensor, keys: Tensor, values: Tensor, window: int)
         Shape ``(batch, length, heads, head_dim)``.
     window
         Positions of a window; the last one may have fewer.
+    mask
+        The ``window_mask`` of length and window, for those who call this several times.
 
     Returns
     -------
@@ -60,21 +64,32 @@ def window_attention(queries: Tensor, keys: Tensor, values: Tensor, window: int)
         .view(batch * n_windows, window, heads, head_dim)
         .transpose(1, 2)
     )
-    places = torch.arange(-window, (n_windows + 1) * window, device=queries.device)
-    real = ((places >= 0) & (places < length)).unfold(0, 3 * window, window)
-    mask = real.repeat(batch, 1)[:, None, None, :].expand(-1, 1, window, -1)
+    if mask is None:
+        mask = window_mask(length, window, queries.device)
+    mask = mask.repeat(batch, 1)[:, None, None, :].expand(-1, 1, window, -1)
     found = nn.functional.scaled_dot_product_attention(own, *around, attn_mask=mask)
     return found.transpose(1, 2).reshape(batch, n_windows * window, heads, head_dim)[:, :length]
 
 
-def rotated(vectors: Tensor) -> Tensor:
-    """Pairs of coordinates turned by their position, shape ``(batch, length, heads, head_dim)``."""
-    half = vectors.shape[-1] // 2
-    device, dtype = vectors.device, vectors.dtype
+def window_mask(length: int, window: int, device: torch.device) -> Tensor:
+    """Which of the three windows' places each window sees, shape ``(windows, 3 window)``."""
+    window = min(window, length)
+    n_windows = -(-length // window)
+    places = torch.arange(-window, (n_windows + 1) * window, device=device)
+    return ((places >= 0) & (places < length)).unfold(0, 3 * window, window)
+
+
+def turns(length: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotations, shape ``(length, 1, head_dim / 2)``."""
+    half = head_dim // 2
     rates = _BASE ** (-torch.arange(half, device=device, dtype=torch.float64) / half)
-    angles = torch.arange(vectors.shape[1], device=device)[:, None, None] * rates
-    cosines, sines = angles.cos().to(dtype), angles.sin().to(dtype)
-    first, second = vectors[..., :half], vectors[..., half:]
+    angles = torch.arange(length, device=device)[:, None, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def rotated(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Pairs of coordinates turned by their position, shape ``(batch, length, heads, head_dim)``."""
+    first, second = vectors.chunk(2, dim=-1)
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
@@ -87,12 +102,22 @@ class LocalAttention(nn.Module):
         self.inputs = nn.Linear(width, 3 * heads * head_dim, bias=False)
         self.outputs = nn.Linear(heads * head_dim, width, bias=False)
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Map each position to a mean of what its neighbours hold."""
+    def forward(self, values: Tensor, *tables: Tensor) -> Tensor:
+        """Map each position to a mean of what its neighbours hold, by ``self.tables(values)``."""
+        mask, cosines, sines = tables or self.tables(values)
         split = self.inputs(values).unflatten(-1, (3, self.heads, -1))
         queries, keys, held = split.unbind(dim=2)
-        found = window_attention(rotated(queries), rotated(keys), held, self.window)
+        # Coordinates are turned in the precision they come in, whatever the inputs had.
+        cosines, sines = cosines.to(queries.dtype), sines.to(queries.dtype)
+        queries, keys = rotated(queries, cosines, sines), rotated(keys, cosines, sines)
+        found = window_attention(queries, keys, held, self.window, mask)
         return self.outputs(found.flatten(2))
+
+    def tables(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask, cosines and sines for samples of this length, the same in every block."""
+        length, device = values.shape[1], values.device
+        head_dim = self.outputs.in_features // self.heads
+        return window_mask(length, self.window, device), *turns(length, head_dim, device)
 
 
 class GatedLayer(nn.Module):
@@ -165,7 +190,8 @@ class LocalTransformer(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of ``(batch, channels, length)``."""
         held = self.encoder(values.mT)
+        tables = self.attention[0].tables(held) if len(self.attention) else ()
         for attention, gated in zip(self.attention, self.gated, strict=True):
-            held = held + attention(held)
+            held = held + attention(held, *tables)
             held = held + gated(held)
         return self.decoder(held.mean(dim=1))
