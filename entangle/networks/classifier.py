@@ -247,7 +247,7 @@ class TensorNetworkClassifier(LogitsClassifier):
             len(self.classes_), self.shared, source, rows[0].dtype, device,
         )  # fmt: skip
         network.initialize(vectors, generator=source)
-        noises = torch.Generator(device).manual_seed(source.initial_seed() + 1)
+        noises = torch.Generator().manual_seed(source.initial_seed() + 1)
         shrinkage = self._inputs.shrinkage(first, self.noise, noises)
         objective = CrossEntropy(
             network, self._inputs, self.noise, shrinkage, self.label_smoothing, noises

@@ -28,7 +28,7 @@ class CrossEntropy:
     label_smoothing
         Share of each label that goes to all classes equally.
     generator
-        Of the noise, where the network is.
+        Of the noise; on the CPU, it is the same wherever the network is.
     """
 
     network: Network

@@ -146,9 +146,9 @@ class Inputs:
             return self.embedding(values)
         size = noise * min(1.0, FULL_NOISE / values.shape[1:].numel()) ** DAMPING
         normal = torch.randn(
-            values.shape, generator=generator, dtype=values.dtype, device=values.device
+            values.shape, generator=generator, dtype=values.dtype, device=generator.device
         )
-        return self.embedding(values + size * normal) / shrinkage
+        return self.embedding(values + size * normal.to(values.device)) / shrinkage
 
     def shrinkage(self, values: Tensor, noise: float, generator: torch.Generator) -> float:
         r"""Factor by which noise shortens the mean local vector.

@@ -131,7 +131,7 @@ def critical_perturbations(
         if attack != "random":
             subject.require_gradient(attack)
         task, chosen = _task(subject, y, bounds)
-        generator = torch.Generator(task.labels.device).manual_seed(random_state)
+        generator = torch.Generator().manual_seed(random_state)
         batches = torch.arange(len(task), device=task.labels.device).split(batch_size)
         with progress_bar(f"{attack} perturbations", len(batches) * len(sizes), progress) as step:
             found = [_flips(task.rows(rows), attack, sizes, generator, step) for rows in batches]
@@ -218,10 +218,8 @@ def _steps(
 ) -> Tensor:
     """Displacements of one size, given the gradient at the samples."""
     if attack == "random":
-        noise = torch.randn(
-            slope.shape, generator=generator, dtype=slope.dtype, device=slope.device
-        )
-        return eps * noise
+        noise = torch.randn(slope.shape, generator=generator, dtype=slope.dtype)
+        return eps * noise.to(slope.device)
     near = task.within(eps)
     if attack == "fgsm":
         return near.room.project(eps * slope.sign())
