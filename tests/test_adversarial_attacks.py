@@ -18,6 +18,7 @@ from entangle.adversarial import (
     ThreatModel,
     minimal_perturbation,
     pgd,
+    square,
 )
 from entangle.adversarial.climbing import checkpoints
 from entangle.adversarial.losses import cross_entropy, dlr, margin, targeted_dlr
@@ -162,6 +163,27 @@ def test_minimal_perturbations_keep_to_the_box_where_it_decides():
     )  # the first feature gives 1 of the margin of 1.5 before it is stopped
     np.testing.assert_allclose(distance, 0.5 + 0.5, rtol=1e-4)
     np.testing.assert_allclose(found, [[-0.25, 0.5]], atol=1e-4)
+
+
+def test_proposals_that_change_nothing_cost_no_query(monkeypatch):
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.n_asked = perceptron(), 0
+
+        def forward(self, samples):
+            self.n_asked += len(samples)
+            return self.inner(samples)
+
+    found, asked = [], []
+    for share in (square.SAME, 2.0):  # the second: all are asked for
+        monkeypatch.setattr(square, "SAME", share)
+        model, samples = Counting().double(), data().double()
+        labels, threat = model.inner(samples).argmax(1), ThreatModel("linf", 0.02, 0.0, 1.0)
+        found.append(Square(queries=200)(model, samples, labels, threat))
+        asked.append(model.n_asked)
+    torch.testing.assert_close(*found)
+    assert asked[0] < 0.8 * asked[1]
 
 
 def test_what_is_misclassified_is_at_distance_0_and_what_cannot_be_fooled_nowhere():

@@ -4,6 +4,9 @@ A proposal changes one window of every sample and is kept where it lowers the ma
 on a fixed schedule. In Linf a window is set to plus or minus the radius, a sign a channel. In L2
 and L1 a window takes over the budget of another one, and what clipping left unused.
 
+A proposal that is what a sample has already counts as a query but is not asked for: in Linf, with
+one channel, that is every other one at the end, where a window is a single value.
+
 Windows lie on the grid of a sample: its last two axes if it has three or more, all before them
 being channels; both axes of a sample with two; a sequence otherwise. Samples that are searched at
 once share the places of windows, not the signs.
@@ -28,6 +31,7 @@ from entangle.training import require_count
 __all__ = ["Square"]
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
+SAME = 0.1  # share of proposals that change nothing from which on those are left out
 GONE = 0.05  # share of rows that are fooled before the others are copied together
 
 
@@ -38,7 +42,7 @@ class Square(Attack):
     Parameters
     ----------
     queries
-        Outputs asked for, a sample and restart.
+        Proposals, a sample and restart.
     restarts
         Searches from the beginning.
     share
@@ -96,12 +100,22 @@ class _Search:
             self._fill(tried, window)
         else:
             self._take_over(tried, window, self.grid.window(share, self.generator))
-        margins = self.task.margins(tried)
+        margins = self._margins(tried)
         better = margins < self.margins
         if bool(better.any()):
             self.best = torch.where(better[:, None], tried, self.best)
             self.margins = torch.where(better, margins, self.margins)
             self._note()
+
+    def _margins(self, tried: Tensor) -> Tensor:
+        """Margins of proposals; one that changes nothing keeps its margin without a query."""
+        changed = (tried != self.best).any(dim=1).nonzero()[:, 0]
+        if len(changed) > (1 - SAME) * len(tried):
+            return self.task.margins(tried)
+        margins = self.margins.clone()
+        if len(changed):
+            margins[changed] = self.task.rows(changed).margins(tried[changed])
+        return margins
 
     def finish(self) -> None:
         """Record the lowest margins of those that are not fooled."""
