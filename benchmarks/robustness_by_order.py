@@ -6,6 +6,7 @@ orders; what is finished stays in the folder, so a run that stopped goes on wher
 all cells comes last.
 
     ENTANGLE_DATA=... python benchmarks/robustness_by_order.py --out runs/robustness [--quick]
+        [--only dna-tree] [--device cuda]
 """
 
 from __future__ import annotations
@@ -78,12 +79,13 @@ def loaded(name: str) -> Dataset:
     return replace(data, X=energy, y=data.y[rows], shape=(LENGTH,), feature_names=names)
 
 
-def run(task: Task, folder: Path, quick: bool) -> dict[str, Any]:
+def run(task: Task, folder: Path, quick: bool, device: str | None) -> dict[str, Any]:
     """Work one cell out, or read what is finished of it."""
+    options = dict(task.options) | ({"device": device} if device else {})
     begin, used = time.perf_counter(), time.process_time()
     found = compare_robustness(
         loaded(task.data), None, task.epsilons, ORDERINGS, (task.model,), baseline="random", cv=3,
-        seeds=1, epochs=2 if quick else task.epochs, model_options={task.model: dict(task.options)},
+        seeds=1, epochs=2 if quick else task.epochs, model_options={task.model: options},
         max_samples=90 if quick else task.rows, max_attacked=10 if quick else task.attacked,
         directory=folder / "cells",
     )  # fmt: skip
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of finished cells")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run")
     parser.add_argument("--only", nargs="*", metavar="DATA-MODEL", help="such as dna-tree")
+    parser.add_argument("--device", help="such as cuda; by default the processor")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,7 @@ def main() -> None:
         name = f"{task.data}-{task.model}"
         if given.only and name not in given.only:
             continue
-        found = run(task, given.out, given.quick)
+        found = run(task, given.out, given.quick, given.device)
         (given.out / f"{name}.json").write_text(json.dumps(found, indent=1))
         cells.append(found)
         print(f"== {name}: {found['seconds']}\n{found['text']}", flush=True)
