@@ -301,6 +301,7 @@ def draw_uncertainty(panels: Sequence[Axes], curves: Mapping[str, ArrayLike]) ->
         axes.plot(epochs, np.asarray(curves[name]), f"{marker}-", color=colour, markersize=4)
         axes.set_ylabel(label, color=colour)
         axes.tick_params(axis="y", colors=colour)
+        axes.ticklabel_format(axis="y", useOffset=False)
     product.plot(epochs, np.asarray(curves["product"]), "o-", color=_style(0)[0], label="product")
     product.plot(epochs, np.asarray(curves["bound"]), "--", color=COLOURS["random"], label="bound")
     product.set_ylabel("product of both spreads")
@@ -310,7 +311,7 @@ def draw_uncertainty(panels: Sequence[Axes], curves: Mapping[str, ArrayLike]) ->
         accuracy.plot(epochs, values, f"{marker}-", color=colour, label=label, markersize=4)
     accuracy.set_ylabel("accuracy (%)")
     accuracy.set_ylim(0, 102)
-    product.set_ylim(bottom=0)
+    product.set_ylim(0, 1.1 * product.get_ylim()[1])
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.spines["top"].set_visible(False)
