@@ -16,6 +16,7 @@ from entangle.adversarial import (
     Square,
     TargetedAPGD,
     ThreatModel,
+    climbing,
     minimal_perturbation,
     pgd,
     square,
@@ -165,25 +166,43 @@ def test_minimal_perturbations_keep_to_the_box_where_it_decides():
     np.testing.assert_allclose(found, [[-0.25, 0.5]], atol=1e-4)
 
 
+class Counting(nn.Module):
+    """A perceptron that counts the samples it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.n_asked = perceptron(), 0
+
+    def forward(self, samples):
+        self.n_asked += len(samples)
+        return self.inner(samples)
+
+
+def counted(attack, eps, norm):
+    """Samples after an attack, which of them are fooled, and the number of outputs it took."""
+    model, samples = Counting().double(), data(n_samples=60).double()
+    labels, threat = model.inner(samples).argmax(1), ThreatModel(norm, eps, 0.0, 1.0)
+    found = attack(model, samples, labels, threat)
+    return found, model.inner(found).argmax(1) != labels, model.n_asked
+
+
 def test_proposals_that_change_nothing_cost_no_query(monkeypatch):
-    class Counting(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner, self.n_asked = perceptron(), 0
+    found, _, few = counted(Square(queries=200), 0.02, "linf")
+    monkeypatch.setattr(square, "SAME", 2.0)  # all are asked for
+    full, _, many = counted(Square(queries=200), 0.02, "linf")
+    torch.testing.assert_close(found, full)
+    assert few < 0.8 * many
 
-        def forward(self, samples):
-            self.n_asked += len(samples)
-            return self.inner(samples)
 
-    found, asked = [], []
-    for share in (square.SAME, 2.0):  # the second: all are asked for
-        monkeypatch.setattr(square, "SAME", share)
-        model, samples = Counting().double(), data().double()
-        labels, threat = model.inner(samples).argmax(1), ThreatModel("linf", 0.02, 0.0, 1.0)
-        found.append(Square(queries=200)(model, samples, labels, threat))
-        asked.append(model.n_asked)
-    torch.testing.assert_close(*found)
-    assert asked[0] < 0.8 * asked[1]
+@pytest.mark.parametrize("attack", [APGD(loss="dlr"), TargetedAPGD(targets=3)], ids=name)
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.03), ("l2", 0.1)])
+def test_walks_that_would_not_reach_the_boundary_end_early(monkeypatch, attack, norm, eps):
+    _, fooled, few = counted(attack, eps, norm)
+    monkeypatch.setattr(climbing._Walk, "give_up", lambda walk, periods: None)
+    _, expected, many = counted(attack, eps, norm)
+    assert torch.equal(fooled, expected)
+    assert 0 < int(expected.sum()) < 60
+    assert few < 0.75 * many
 
 
 def test_what_is_misclassified_is_at_distance_0_and_what_cannot_be_fooled_nowhere():

@@ -7,7 +7,11 @@ and the ball is first three, then two times as large.
 
 Source: Croce and Hein 2020, arXiv:2003.01690, Algorithm 1 (Linf, L2); Croce and Hein 2021,
 arXiv:2103.01208, Algorithm 1 and section 4 (L1). Deviations: a sample that goes back to its best
-point loses its momentum; and in L1 features that the box holds are left out of the few that move.
+point loses its momentum; in L1 features that the box holds are left out of the few that move. In
+Linf and L2 a walk by a ratio, whose sign says whether a sample is fooled, ends at a checkpoint that
+halves its steps if twice its pace, the larger gain of its last two periods, would not make the
+ratio positive by the end. On the networks of ``benchmarks/bench_adversarial.py`` that saves 40 % of
+the gradients of samples that stay correct, and one of some 3,000 stays correct that did not.
 """
 
 from __future__ import annotations
@@ -59,7 +63,8 @@ class APGD(Attack):
             rows = record.open()
             if not len(rows):
                 break
-            climb(task.rows(rows), rows, self._loss, self.steps, record, generator)
+            goal = None if self.loss == "ce" else 0.0
+            climb(task.rows(rows), rows, self._loss, self.steps, record, generator, goal)
         return record.steps
 
     def _loss(self, task: Task, _: Tensor) -> Loss:
@@ -75,7 +80,7 @@ class TargetedAPGD(Attack):
     Parameters
     ----------
     steps
-        Gradients of each target.
+        Gradients of each target, fewer where they would not do.
     targets
         Classes tried, those of the largest logits first; all others if there are fewer.
     rows
@@ -108,7 +113,7 @@ class TargetedAPGD(Attack):
                 goal = aims[index]
                 return lambda logits: targeted_dlr(logits, part.labels, goal)
 
-            climb(task.rows(rows), rows, loss, self.steps, record, generator)
+            climb(task.rows(rows), rows, loss, self.steps, record, generator, goal=0.0)
             samples, targets = samples[later], targets[later]
             if task.stops:
                 left = ~record.fooled[samples]

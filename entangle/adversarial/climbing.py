@@ -23,12 +23,13 @@ MOMENTUM = 0.75
 UPS = 0.75  # share of steps that must rise
 WIDER = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # L1: radii, and the share of steps in each
 DENSITY = 0.2  # L1: features that the first steps change
-GONE = 0.05  # share of rows that are fooled before the others are copied together
+GONE = 0.05  # share of rows that are done before the others are copied together
+PACE = 2.0  # times what a walk gained in the better of two periods: all it may hope for in another
 
 
 def climb(
     task: Task, rows: Tensor, loss_of: LossOf, steps: int, record: Record,
-    generator: torch.Generator,
+    generator: torch.Generator, goal: float | None = None,
 ) -> None:  # fmt: skip
     """Walk from a random start; what fools a sample, or its largest loss, goes into the record.
 
@@ -42,10 +43,13 @@ def climb(
         What each of some rows raises.
     steps
         Gradients in all.
+    goal
+        What the loss is above where a sample is fooled; walks that are far below it, for the pace
+        they have, end at a checkpoint. Not in L1. ``None``: the loss does not say.
     """
     start = task.room.random(generator)
     if task.room.norm != "l1":
-        _Walk(task, rows, loss_of, start, record).go(steps)
+        _Walk(task, rows, loss_of, start, record, goal).go(steps)
         return
     radius = task.room.radius
     for factor, share in WIDER:
@@ -75,12 +79,15 @@ class _Walk:
     """Samples on their way, each with a step size of its own."""
 
     fields = ("rows", "index", "now", "before", "slope", "values", "best", "best_slope",
-              "best_values", "size", "ups", "last_best", "halved", "done")  # fmt: skip
+              "best_values", "size", "ups", "last_best", "gain", "pace", "halved",
+              "done")  # fmt: skip
 
     def __init__(
-        self, task: Task, rows: Tensor, loss_of: LossOf, start: Tensor, record: Record | None
-    ) -> None:
+        self, task: Task, rows: Tensor, loss_of: LossOf, start: Tensor, record: Record | None,
+        goal: float | None = None,
+    ) -> None:  # fmt: skip
         self.task, self.rows, self.loss_of, self.record = task, rows, loss_of, record
+        self.goal = goal
         self.index = torch.arange(len(rows), device=rows.device)
         self.loss = loss_of(task, self.index)
         self.now = self.before = start
@@ -89,6 +96,7 @@ class _Walk:
         self.size = 2 * task.room.radius
         self.ups = torch.zeros_like(self.values)
         self.last_best = self.values
+        self.gain = self.pace = torch.full_like(self.values, torch.inf)
         self.halved = torch.ones_like(hits)
         self.done = torch.zeros_like(hits)
         self._note(hits)
@@ -103,6 +111,7 @@ class _Walk:
             if step in judged:
                 self.judge(step - last)
                 last = step
+                self.give_up(1 + sum(place > step for place in judged))
         return self.finish()
 
     def finish(self) -> Tensor:
@@ -145,8 +154,21 @@ class _Walk:
         self.before = torch.where(wide, self.best, self.before)
         self.slope = torch.where(wide, self.best_slope, self.slope)
         self.values = torch.where(back, self.best_values, self.values)
+        gain = self.best_values - self.last_best
+        self.gain, self.pace = gain, torch.maximum(gain, self.gain)
         self.halved, self.last_best = back, self.best_values
         self.ups = torch.zeros_like(self.ups)
+
+    def give_up(self, periods: int) -> None:
+        """Let those go that would miss the goal by far in the periods that are left."""
+        if self.goal is None or self.record is None or not self.task.stops:
+            return
+        within = self.best_values + PACE * periods * self.pace >= self.goal
+        hopeless = self.halved & ~within & ~self.done
+        if float(hopeless.sum()) >= GONE * len(self.rows):
+            gone = hopeless.nonzero()[:, 0]
+            self.record.note_best(self.rows[gone], self.best[gone], self.best_values[gone])
+            self._keep((~hopeless).nonzero()[:, 0])
 
     def _note(self, hits: Tensor) -> None:
         if self.record is None or not self.task.stops or not bool(hits.any()):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from entangle.adversarial.attack import Attack, Record
+from entangle.adversarial.losses import margin
 from entangle.adversarial.task import Task
 from entangle.adversarial.windows import Grid, Window, bump
 from entangle.training import require_count
@@ -97,24 +98,25 @@ class _Search:
         tried = self.best.clone()
         window = self.grid.window(share, self.generator)
         if self.task.room.norm == "linf":
-            self._fill(tried, window)
+            margins = self._margins(tried, self._fill(tried, window))
         else:
             self._take_over(tried, window, self.grid.window(share, self.generator))
-        margins = self._margins(tried)
+            margins = self.task.margins(tried)
         better = margins < self.margins
         if bool(better.any()):
             self.best = torch.where(better[:, None], tried, self.best)
             self.margins = torch.where(better, margins, self.margins)
             self._note()
 
-    def _margins(self, tried: Tensor) -> Tensor:
+    def _margins(self, tried: Tensor, changed: Tensor) -> Tensor:
         """Margins of proposals; one that changes nothing keeps its margin without a query."""
-        changed = (tried != self.best).any(dim=1).nonzero()[:, 0]
-        if len(changed) > (1 - SAME) * len(tried):
+        index = changed.nonzero()[:, 0]
+        if len(index) > (1 - SAME) * len(tried):
             return self.task.margins(tried)
-        margins = self.margins.clone()
-        if len(changed):
-            margins[changed] = self.task.rows(changed).margins(tried[changed])
+        margins, samples = self.margins.clone(), self.task.room.values(tried)[index]
+        if len(index):
+            logits = self.task.victim.logits(samples)
+            margins[index] = margin(logits, self.task.labels[index])
         return margins
 
     def finish(self) -> None:
@@ -142,8 +144,8 @@ class _Search:
         shape = bump(window.height, window.width, self.generator).to(self.task.room.origin)
         return shape * self._signs(len(self.rows), self.grid.channels, 1, 1)
 
-    def _fill(self, tried: Tensor, window: Window) -> None:
-        """Plus or minus the radius, one sign a channel and sample."""
+    def _fill(self, tried: Tensor, window: Window) -> Tensor:
+        """Plus or minus the radius, one sign a channel and sample; tell which that changes."""
         room, part = self.task.room, window.part
         signs = self._signs(len(tried), self.grid.channels, 1, 1)
         moved = (signs * room.radius[:, :, None, None]).expand(-1, -1, window.height, window.width)
@@ -151,7 +153,10 @@ class _Search:
             moved = moved.clamp(
                 self.grid.view(room.floor)[part], self.grid.view(room.ceiling)[part]
             )
-        self.grid.view(tried)[part] = moved
+        here = self.grid.view(tried)[part]
+        changed = (here != moved).flatten(1).any(dim=1)
+        here.copy_(moved)
+        return changed
 
     def _take_over(self, tried: Tensor, window: Window, other: Window) -> None:
         """Give a window a bump with the budget of itself, of another, and of what is unused."""
