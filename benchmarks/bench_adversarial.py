@@ -113,7 +113,7 @@ def main():
     for name in options.models:
         module = trained(name, X_train, y_train)
         for norm in options.norms:
-            radii = options.radii or RADII[norm]
+            radii = sorted(set(options.radii or RADII[norm]))
             compare(name, module, X_test, y_test, norm, radii, options.peer_seeds)
 
 

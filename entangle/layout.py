@@ -10,7 +10,7 @@ from torch import Tensor
 from entangle.gram import row_kronecker
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, discarded_weight_for
-from entangle.sweep import SweepPlan, is_small, reduced_density
+from entangle.sweep import SMALL_BLOCK, SweepPlan, is_small, reduced_density
 from entangle.terms import Terms
 
 __all__ = ["Layout", "State", "basis_spectrum", "inside_spectra", "is_whole"]
@@ -124,7 +124,9 @@ def inside_spectra(
     block: Node, density: Tensor, layout: Layout, plan: SweepPlan, n_samples: int
 ) -> dict[Node, CutSpectrum]:
     """Spectra of a small block and of every wanted block inside."""
-    spectra, density = {}, density.cpu()  # a GPU is slow with matrices so small
+    spectra = {}
+    if len(density) <= SMALL_BLOCK:
+        density = density.cpu()  # a GPU is slow with matrices so small
     for node in block.walk():
         if layout.is_wanted(node):
             values = torch.linalg.eigvalsh(reduced_density(density, block, node, plan.local))

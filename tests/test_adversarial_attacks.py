@@ -1,5 +1,7 @@
 """What every attack promises: legal samples, the same for the same seed, and closed forms."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from entangle.adversarial import (
     Square,
     TargetedAPGD,
     ThreatModel,
-    climbing,
     minimal_perturbation,
     pgd,
     square,
@@ -194,15 +195,38 @@ def test_proposals_that_change_nothing_cost_no_query(monkeypatch):
     assert few < 0.8 * many
 
 
-@pytest.mark.parametrize("attack", [APGD(loss="dlr"), TargetedAPGD(targets=3)], ids=name)
+WALKS = [APGD(loss="dlr"), TargetedAPGD(targets=3)]
+
+
+@pytest.mark.parametrize("attack", WALKS, ids=name)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.03), ("l2", 0.1)])
-def test_walks_that_would_not_reach_the_boundary_end_early(monkeypatch, attack, norm, eps):
+def test_walks_that_would_not_reach_the_boundary_end_early(attack, norm, eps):
     _, fooled, few = counted(attack, eps, norm)
-    monkeypatch.setattr(climbing._Walk, "give_up", lambda walk, periods: None)
-    _, expected, many = counted(attack, eps, norm)
+    _, expected, many = counted(replace(attack, early=False), eps, norm)
     assert torch.equal(fooled, expected)
     assert 0 < int(expected.sum()) < 60
     assert few < 0.75 * many
+
+
+class Valley(nn.Module):
+    """Class 1 along the floor of a curved valley (Rosenbrock), where long steps gain nothing."""
+
+    def forward(self, samples):
+        x, y = samples.unbind(1)
+        height = (1 - x) ** 2 + 10 * (y - x**2) ** 2 - 0.1
+        return torch.stack([height, -height], dim=1)
+
+
+@pytest.mark.parametrize("attack", WALKS, ids=name)
+def test_walks_that_take_long_to_settle_do_not_end_early(attack):
+    samples = 0.3 * data((2,), 200) - 1
+    labels, threat = torch.zeros(200, dtype=torch.long), ThreatModel("linf", 2.5)
+    found, expected = (
+        Valley()(replace(attack, early=early)(Valley(), samples, labels, threat)).argmax(1)
+        for early in (True, False)
+    )
+    assert 100 < int(expected.sum()) < 200
+    assert torch.equal(found, expected)
 
 
 def test_what_is_misclassified_is_at_distance_0_and_what_cannot_be_fooled_nowhere():

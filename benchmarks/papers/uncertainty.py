@@ -8,7 +8,7 @@ the spread of gradients at a sample with the distance to its nearest adversarial
 a bootstrap interval, beside that of the loss at the sample, which anybody has for nothing.
 
     ENTANGLE_DATA=folder python benchmarks/papers/uncertainty.py [--quick] [--sets mnist cifar10]
-        [--models mlp cnn attention tree] [--rows 5000] [--epochs 10] [--packets 100] [--draws 1024]
+        [--models mlp cnn attention tree] [--rows 4000] [--epochs 10] [--packets 100] [--draws 1024]
         [--device cuda]
 
 Finished cells stay in benchmarks/results/uncertainty, one file a set and model, and are not
@@ -77,14 +77,15 @@ def rank_correlation(one: NDArray, other: NDArray) -> dict[str, float]:
 
 
 def trained(
-    model: str, X: NDArray, y: NDArray, shape: Any, tracker: Any, epochs: int, device: str | None
+    model: str, X: NDArray, y: NDArray, shape: Any, tracker: Any, options: dict[str, Any]
 ) -> Any:
     """Fit and look; return the fitted classifier."""
+    epochs, device = options["epochs"], options.get("device")
     if model != "tree":
         network = LocalNetworkClassifier(
             model, shape if model == "cnn" else None, model_options=MODELS[model],
             max_epochs=epochs, early_stopping=False, random_state=0, on_epoch=tracker,
-            device=device, learning_rate=RATES.get(model),
+            device=device, learning_rate=options.get("rate"),
         )  # fmt: skip
         return network.fit(X, y)
     for number in [*range(1, epochs, max(1, tracker.every)), epochs]:
@@ -128,7 +129,7 @@ def cell(name: str, model: str, options: dict[str, Any]) -> dict[str, Any]:
         draws=options["draws"], packets=options["packets"], every=options["every"],
     )  # fmt: skip
     started = time.process_time()
-    fitted = trained(model, X, y, shape, tracker, options["epochs"], options["device"])
+    fitted = trained(model, X, y, shape, tracker, options)
     curves = {key: values.tolist() for key, values in tracker.curves().items()}
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     draw_uncertainty(figure.subplots(1, 3), curves)
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--models", nargs="*", default=[*MODELS, "tree"])
     for name, value in (
-        ("rows", 5000), ("samples", 400), ("epochs", 10), ("packets", 100), ("draws", 1024),
+        ("rows", 4000), ("samples", 400), ("epochs", 10), ("packets", 100), ("draws", 1024),
         ("every", 1),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--device", help="such as cuda; by default the processor")
     options = vars(parser.parse_args())
     sets, models = options.pop("sets"), options.pop("models")
+    options = {name: value for name, value in options.items() if value is not None}
     if options.pop("quick"):
         options |= QUICK
     (RESULTS / "uncertainty").mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,9 @@ def main() -> None:
         for model in models:
             path = RESULTS / "uncertainty" / f"{name}_{model}.json"
             found = json.loads(path.read_text()) if path.exists() else {}
-            if found.get("options") != options:
-                found = cell(name, model, options)
+            protocol = options | ({"rate": RATES[model]} if model in RATES else {})
+            if found.get("options") != protocol:
+                found = cell(name, model, protocol)
                 keep(f"uncertainty/{name}_{model}", found)
             print(f"{name}, {model}: {sentence(found)}. {found['seconds']:.0f} s")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from entangle.adversarial.attack import Record
-from entangle.adversarial.directions import ascent, movable, sparse_ascent
+from entangle.adversarial.directions import ascent, movable, rise, sparse_ascent
 from entangle.adversarial.losses import Loss
 from entangle.adversarial.task import Task
 
@@ -24,7 +24,7 @@ UPS = 0.75  # share of steps that must rise
 WIDER = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # L1: radii, and the share of steps in each
 DENSITY = 0.2  # L1: features that the first steps change
 GONE = 0.05  # share of rows that are done before the others are copied together
-PACE = 2.0  # times what a walk gained in the better of two periods: all it may hope for in another
+HOPE = 5.0  # times what a walk gained in the better of two periods, or a slope promises
 
 
 def climb(
@@ -42,10 +42,11 @@ def climb(
     loss_of
         What each of some rows raises.
     steps
-        Gradients in all.
+        Gradients in all, at most.
     goal
-        What the loss is above where a sample is fooled; walks that are far below it, for the pace
-        they have, end at a checkpoint. Not in L1. ``None``: the loss does not say.
+        What the loss is above where a sample is fooled; walks that would not get there end at a
+        checkpoint, if they are a twentieth of those under way or more. Not in L1. ``None``: all
+        walks go on to the end.
     """
     start = task.room.random(generator)
     if task.room.norm != "l1":
@@ -160,11 +161,17 @@ class _Walk:
         self.ups = torch.zeros_like(self.ups)
 
     def give_up(self, periods: int) -> None:
-        """Let those go that would miss the goal by far in the periods that are left."""
+        """Let those go that would miss the goal, by their pace and by their slopes.
+
+        Neither says it alone: one that gains nothing may still have steps that are too long, and
+        slopes promise much in a narrow valley.
+        """
         if self.goal is None or self.record is None or not self.task.stops:
             return
-        within = self.best_values + PACE * periods * self.pace >= self.goal
-        hopeless = self.halved & ~within & ~self.done
+        by_pace = self.best_values + HOPE * periods * self.pace < self.goal
+        promised = rise(self.best_slope, self.best, self.task.room)
+        by_slope = self.best_values + HOPE * promised < self.goal
+        hopeless = self.halved & by_pace & by_slope & ~self.done
         if float(hopeless.sum()) >= GONE * len(self.rows):
             gone = hopeless.nonzero()[:, 0]
             self.record.note_best(self.rows[gone], self.best[gone], self.best_values[gone])

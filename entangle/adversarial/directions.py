@@ -14,7 +14,7 @@ from torch import Tensor
 
 from entangle.adversarial.neighbourhood import Neighbourhood
 
-__all__ = ["ascent", "movable", "sparse_ascent"]
+__all__ = ["ascent", "movable", "rise", "sparse_ascent"]
 
 SHARE = 0.05  # of the features that an L1 step changes, at least one
 
@@ -55,3 +55,21 @@ def movable(slope: Tensor, steps: Tensor, room: Neighbourhood) -> Tensor:
         return slope
     stuck = ((steps >= room.high) & (slope > 0)) | ((steps <= room.low) & (slope < 0))
     return slope.masked_fill(stuck, 0.0)
+
+
+def rise(slope: Tensor, steps: Tensor, room: Neighbourhood) -> Tensor:
+    """Most that a linear function rises from displacements to anywhere in the ball and the box.
+
+    In L2 an upper bound, exact where the box does not matter. No concave function with these slopes
+    rises more (the gap of Frank and Wolfe 1956).
+
+    Returns
+    -------
+    Tensor
+        Shape ``(samples,)``.
+    """
+    if room.floor is not None and room.ceiling is not None:  # in Linf
+        return torch.maximum(slope * (room.floor - steps), slope * (room.ceiling - steps)).sum(1)
+    free = movable(slope, steps, room)
+    length = torch.linalg.vector_norm(free, dim=1) * room.radius[:, 0]
+    return (length - (free * steps).sum(1)).clamp_min(0.0)

@@ -210,7 +210,7 @@ def _cross_entropy_gap(task: Task) -> Finding:
 
 
 def _more_steps(task: Task) -> Finding:
-    few, many = (_accuracy(APGD(steps=steps, loss="dlr"), task) for steps in (50, 100))
+    few, many = (_accuracy(APGD(steps=steps, loss="dlr", early=False), task) for steps in (50, 100))
     return Finding(
         "more steps help", few - many, GAP,
         f"50 steps leave an accuracy of {few:.1%}, 100 steps {many:.1%}; pass attacks with more, "
@@ -219,7 +219,8 @@ def _more_steps(task: Task) -> Finding:
 
 
 def _large_radius(probe: Probe) -> Finding:
-    left = _accuracy(APGD(steps=20, loss="dlr"), probe.wide) if probe.whole else math.nan
+    attack = APGD(steps=20, loss="dlr", early=False)
+    left = _accuracy(attack, probe.wide) if probe.whole else math.nan
     return Finding(
         "large radius", left, LARGE,
         f"in a ball that holds everything {left:.1%} stay correct, where all could be changed into "

@@ -5,7 +5,7 @@ classes (100 steps each, fewer where they would not do), then the Square attack 
 on the samples that those before did not fool. In L1 cross-entropy has five starts, five classes are
 targeted, and FMN comes before Square, unless categories change. That is AutoAttack's standard
 version but for FAB-T, which finds next to nothing that targeted Auto-PGD does not in Linf and L2,
-for twice the time, and what FMN finds in L1.
+and what FMN finds in L1.
 
 Source: Croce and Hein 2020, arXiv:2003.01690, section 6; 2021, arXiv:2103.01208 (L1).
 """

@@ -4,8 +4,8 @@ A proposal changes one window of every sample and is kept where it lowers the ma
 on a fixed schedule. In Linf a window is set to plus or minus the radius, a sign a channel. In L2
 and L1 a window takes over the budget of another one, and what clipping left unused.
 
-A proposal that is what a sample has already counts as a query but is not asked for: in Linf, with
-one channel, that is every other one at the end, where a window is a single value.
+In Linf a proposal that is what a sample has already counts as a query but is not asked for; of
+windows of a single value that is every other one. So calls differ in their number of samples.
 
 Windows lie on the grid of a sample: its last two axes if it has three or more, all before them
 being channels; both axes of a sample with two; a sequence otherwise. Samples that are searched at
@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from entangle.adversarial.attack import Attack, Record
-from entangle.adversarial.losses import margin
 from entangle.adversarial.task import Task
 from entangle.adversarial.windows import Grid, Window, bump
 from entangle.training import require_count
@@ -111,12 +110,12 @@ class _Search:
     def _margins(self, tried: Tensor, changed: Tensor) -> Tensor:
         """Margins of proposals; one that changes nothing keeps its margin without a query."""
         index = changed.nonzero()[:, 0]
-        if len(index) > (1 - SAME) * len(tried):
+        # Of categories what counts is the choice that displacements stand for.
+        if self.task.room.groups or len(index) > (1 - SAME) * len(tried):
             return self.task.margins(tried)
         margins, samples = self.margins.clone(), self.task.room.values(tried)[index]
         if len(index):
-            logits = self.task.victim.logits(samples)
-            margins[index] = margin(logits, self.task.labels[index])
+            margins[index] = self.task.victim.margins(samples, self.task.labels[index])
         return margins
 
     def finish(self) -> None:

@@ -87,6 +87,12 @@ def turns(length: int, head_dim: int, device: torch.device) -> tuple[Tensor, Ten
     return angles.cos(), angles.sin()
 
 
+def attention_tables(values: Tensor, window: int, head_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask, cosines and sines for values ``(batch, length, width)``, the same in every block."""
+    length, device = values.shape[1], values.device
+    return window_mask(length, window, device), *turns(length, head_dim, device)
+
+
 def rotated(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Pairs of coordinates turned by their position, shape ``(batch, length, heads, head_dim)``."""
     first, second = vectors.chunk(2, dim=-1)
@@ -102,9 +108,22 @@ class LocalAttention(nn.Module):
         self.inputs = nn.Linear(width, 3 * heads * head_dim, bias=False)
         self.outputs = nn.Linear(heads * head_dim, width, bias=False)
 
-    def forward(self, values: Tensor, *tables: Tensor) -> Tensor:
-        """Map each position to a mean of what its neighbours hold, by ``self.tables(values)``."""
-        mask, cosines, sines = tables or self.tables(values)
+    def forward(
+        self, values: Tensor, tables: tuple[Tensor, Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Map each position to a mean of what its neighbours hold.
+
+        Parameters
+        ----------
+        values
+            Shape ``(batch, length, width)``.
+        tables
+            The ``attention_tables`` of length, window and head_dim, for those who have them.
+        """
+        if tables is None:
+            head_dim = self.outputs.in_features // self.heads
+            tables = attention_tables(values, self.window, head_dim)
+        mask, cosines, sines = tables
         split = self.inputs(values).unflatten(-1, (3, self.heads, -1))
         queries, keys, held = split.unbind(dim=2)
         # Coordinates are turned in the precision they come in, whatever the inputs had.
@@ -112,12 +131,6 @@ class LocalAttention(nn.Module):
         queries, keys = rotated(queries, cosines, sines), rotated(keys, cosines, sines)
         found = window_attention(queries, keys, held, self.window, mask)
         return self.outputs(found.flatten(2))
-
-    def tables(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask, cosines and sines for samples of this length, the same in every block."""
-        length, device = values.shape[1], values.device
-        head_dim = self.outputs.in_features // self.heads
-        return window_mask(length, self.window, device), *turns(length, head_dim, device)
 
 
 class GatedLayer(nn.Module):
@@ -180,6 +193,7 @@ class LocalTransformer(nn.Module):
         require_sequence("local attention", shape)
         if head_dim % 2 or head_dim < 2:
             raise InputError(f"head_dim is an even number of at least 2, got {head_dim}")
+        self.window, self.head_dim = window, head_dim
         self.encoder = nn.Linear(n_channels, width)
         self.attention = nn.ModuleList(
             LocalAttention(width, window, heads, head_dim) for _ in range(depth)
@@ -190,8 +204,8 @@ class LocalTransformer(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of ``(batch, channels, length)``."""
         held = self.encoder(values.mT)
-        tables = self.attention[0].tables(held) if len(self.attention) else ()
+        tables = attention_tables(held, self.window, self.head_dim)
         for attention, gated in zip(self.attention, self.gated, strict=True):
-            held = held + attention(held, *tables)
+            held = held + attention(held, tables)
             held = held + gated(held)
         return self.decoder(held.mean(dim=1))

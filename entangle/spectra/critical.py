@@ -218,7 +218,9 @@ def _steps(
 ) -> Tensor:
     """Displacements of one size, given the gradient at the samples."""
     if attack == "random":
-        noise = torch.randn(slope.shape, generator=generator, dtype=slope.dtype)
+        noise = torch.randn(
+            slope.shape, generator=generator, dtype=slope.dtype, device=generator.device
+        )
         return eps * noise.to(slope.device)
     near = task.within(eps)
     if attack == "fgsm":
