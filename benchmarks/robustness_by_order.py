@@ -47,6 +47,7 @@ CNN = (("learning_rate", 5e-3), ("model_options", {"width": 16, "depth": 5}))
 GENTLE_CNN = (("learning_rate", 2e-3), ("early_stopping", False), *CNN[1:])
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16, "window": 15}
 ATTENTION = (("learning_rate", 3e-3), ("model_options", SMALL))
+PATIENT_ATTENTION = (("batch_size", 8), ("early_stopping", False), *ATTENTION)
 TREE = (("bond_dim", 6), ("batch_size", 16), ("early_stopping", False))
 
 # Cheapest first.
@@ -57,8 +58,8 @@ TASKS = (
     Task("semeion", "cnn", 15, CNN),
     Task("dna", "s4", 10, S4),
     Task("semeion", "s4", 12, S4, attacked=30),
-    Task("dna", "attention", 12, ATTENTION, attacked=30),
-    Task("semeion", "attention", 12, ATTENTION, attacked=30),
+    Task("dna", "attention", 20, PATIENT_ATTENTION, attacked=30),
+    Task("semeion", "attention", 20, PATIENT_ATTENTION, attacked=30),
     Task("fsdd", "tree", 25, TREE, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "cnn", 15, CNN, epsilons=(0.02, 0.05, 0.1)),
     Task("fsdd", "s4", 10, S4, epsilons=(0.02, 0.05, 0.1), attacked=30),

@@ -98,7 +98,9 @@ def _directions(
     """Yield unit vectors, one a sample: random ones, or those of the axes."""
     size = output.shape[1]
     if n_projections is None:
-        for axis in torch.eye(size, dtype=output.dtype, device=output.device):
+        for place in range(size):
+            axis = torch.zeros(size, dtype=output.dtype, device=output.device)
+            axis[place] = 1.0
             yield axis.expand_as(output)
         return
     device = output.device if generator is None else generator.device
