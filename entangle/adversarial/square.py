@@ -4,8 +4,9 @@ A proposal changes one window of every sample and is kept where it lowers the ma
 on a fixed schedule. In Linf a window is set to plus or minus the radius, a sign a channel. In L2
 and L1 a window takes over the budget of another one, and what clipping left unused.
 
-In Linf a proposal that is what a sample has already counts as a query but is not asked for; of
-windows of a single value that is every other one. So calls differ in their number of samples.
+A proposal that is what a sample has already counts as a query but is not asked for: of windows of a
+single value every other one, in L2 and L1 also those that clipping takes back. So calls differ in
+their number of samples.
 
 Windows lie on the grid of a sample: its last two axes if it has three or more, all before them
 being channels; both axes of a sample with two; a sequence otherwise. Samples that are searched at
@@ -97,19 +98,19 @@ class _Search:
         tried = self.best.clone()
         window = self.grid.window(share, self.generator)
         if self.task.room.norm == "linf":
-            margins = self._margins(tried, self._fill(tried, window))
+            self._fill(tried, window)
         else:
             self._take_over(tried, window, self.grid.window(share, self.generator))
-            margins = self.task.margins(tried)
+        margins = self._margins(tried)
         better = margins < self.margins
         if bool(better.any()):
             self.best = torch.where(better[:, None], tried, self.best)
             self.margins = torch.where(better, margins, self.margins)
             self._note()
 
-    def _margins(self, tried: Tensor, changed: Tensor) -> Tensor:
+    def _margins(self, tried: Tensor) -> Tensor:
         """Margins of proposals; one that changes nothing keeps its margin without a query."""
-        index = changed.nonzero()[:, 0]
+        index = (tried != self.best).any(dim=1).nonzero()[:, 0]
         # Of categories what counts is the choice that displacements stand for.
         if self.task.room.groups or len(index) > (1 - SAME) * len(tried):
             return self.task.margins(tried)
@@ -143,8 +144,8 @@ class _Search:
         shape = bump(window.height, window.width, self.generator).to(self.task.room.origin)
         return shape * self._signs(len(self.rows), self.grid.channels, 1, 1)
 
-    def _fill(self, tried: Tensor, window: Window) -> Tensor:
-        """Plus or minus the radius, one sign a channel and sample; tell which that changes."""
+    def _fill(self, tried: Tensor, window: Window) -> None:
+        """Plus or minus the radius, one sign a channel and sample."""
         room, part = self.task.room, window.part
         signs = self._signs(len(tried), self.grid.channels, 1, 1)
         moved = (signs * room.radius[:, :, None, None]).expand(-1, -1, window.height, window.width)
@@ -152,10 +153,7 @@ class _Search:
             moved = moved.clamp(
                 self.grid.view(room.floor)[part], self.grid.view(room.ceiling)[part]
             )
-        here = self.grid.view(tried)[part]
-        changed = (here != moved).flatten(1).any(dim=1)
-        here.copy_(moved)
-        return changed
+        self.grid.view(tried)[part] = moved
 
     def _take_over(self, tried: Tensor, window: Window, other: Window) -> None:
         """Give a window a bump with the budget of itself, of another, and of what is unused."""
