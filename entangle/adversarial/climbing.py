@@ -24,7 +24,7 @@ UPS = 0.75  # share of steps that must rise
 WIDER = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # L1: radii, and the share of steps in each
 DENSITY = 0.2  # L1: features that the first steps change
 GONE = 0.05  # share of rows that are done before the others are copied together
-HOPE = 5.0  # times what a walk gained in the better of two periods, or a slope promises
+HOPE = 5.0  # a walk may gain so many times what its pace, or what its slopes promise
 
 
 def climb(
@@ -163,8 +163,8 @@ class _Walk:
     def give_up(self, periods: int) -> None:
         """Let those go that would miss the goal, by their pace and by their slopes.
 
-        Neither says it alone: one that gains nothing may still have steps that are too long, and
-        slopes promise much in a narrow valley.
+        Both have to say so: a walk that gains nothing may have steps that are still too long, and
+        slopes that promise nothing mislead where it does gain.
         """
         if self.goal is None or self.record is None or not self.task.stops:
             return
