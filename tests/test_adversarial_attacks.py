@@ -23,6 +23,7 @@ from entangle.adversarial import (
     square,
 )
 from entangle.adversarial.climbing import checkpoints
+from entangle.adversarial.directions import rise
 from entangle.adversarial.losses import cross_entropy, dlr, margin, targeted_dlr
 from entangle.adversarial.verification import legal
 from entangle.errors import InputError
@@ -218,12 +219,30 @@ class Valley(nn.Module):
         return torch.stack([height, -height], dim=1)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_linear_function_rises_as_far_as_the_ball_lets_it(norm):
+    slope, samples = data((3,), 8).double() - 0.5, data((3,), 8, seed=1).double()
+    room = ThreatModel(norm, 0.2).around(samples)
+    steps = room.project(data((3,), 8, seed=2).double() - 0.5)
+    size = slope.abs().sum(1) if norm == "linf" else torch.linalg.vector_norm(slope, dim=1)
+    expected = 0.2 * size - (slope * steps).sum(1)  # the dual norm, from where the steps are
+    torch.testing.assert_close(rise(slope, steps, room), expected)
+
+
+class FaintValley(Valley):
+    """The same outputs with a millionth of their gradient."""
+
+    def forward(self, samples):
+        return super().forward(1e-6 * samples + ((1 - 1e-6) * samples).detach())
+
+
 @pytest.mark.parametrize("attack", WALKS, ids=name)
-def test_walks_that_take_long_to_settle_do_not_end_early(attack):
+@pytest.mark.parametrize("valley", [Valley(), FaintValley()], ids=lambda module: repr(module))
+def test_walks_that_take_long_to_settle_do_not_end_early(attack, valley):
     samples = 0.3 * data((2,), 200) - 1
     labels, threat = torch.zeros(200, dtype=torch.long), ThreatModel("linf", 2.5)
     found, expected = (
-        Valley()(replace(attack, early=early)(Valley(), samples, labels, threat)).argmax(1)
+        valley(replace(attack, early=early)(valley, samples, labels, threat)).argmax(1)
         for early in (True, False)
     )
     assert 100 < int(expected.sum()) < 200

@@ -80,8 +80,8 @@ class _Walk:
     """Samples on their way, each with a step size of its own."""
 
     fields = ("rows", "index", "now", "before", "slope", "values", "best", "best_slope",
-              "best_values", "size", "ups", "last_best", "gain", "pace", "halved",
-              "done")  # fmt: skip
+              "best_values", "size", "ups", "last_best", "gain", "pace", "first",
+              "promised", "halved", "done")  # fmt: skip
 
     def __init__(
         self, task: Task, rows: Tensor, loss_of: LossOf, start: Tensor, record: Record | None,
@@ -98,6 +98,7 @@ class _Walk:
         self.ups = torch.zeros_like(self.values)
         self.last_best = self.values
         self.gain = self.pace = torch.full_like(self.values, torch.inf)
+        self.first, self.promised = self.values, rise(self.slope, start, task.room)
         self.halved = torch.ones_like(hits)
         self.done = torch.zeros_like(hits)
         self._note(hits)
@@ -164,12 +165,14 @@ class _Walk:
         """Let those go that would miss the goal, by their pace and by their slopes.
 
         Both have to say so: a walk that gains nothing may have steps that are still too long, and
-        slopes that promise nothing mislead where it does gain.
+        slopes that promise nothing mislead where it does gain. Slopes count for more where the walk
+        gained more than they promised at its start, so their scale does not matter.
         """
         if self.goal is None or self.record is None or not self.task.stops:
             return
         by_pace = self.best_values + HOPE * periods * self.pace < self.goal
-        promised = rise(self.best_slope, self.best, self.task.room)
+        scale = (self.best_values - self.first) / self.promised  # NaN, infinity: none is given up
+        promised = rise(self.best_slope, self.best, self.task.room) * scale.clamp_min(1.0)
         by_slope = self.best_values + HOPE * promised < self.goal
         hopeless = self.halved & by_pace & by_slope & ~self.done
         if float(hopeless.sum()) >= GONE * len(self.rows):
