@@ -10,9 +10,10 @@ arXiv:2103.01208, Algorithm 1 and section 4 (L1). Deviations: a sample that goes
 point loses its momentum; in L1 features that the box holds are left out of the few that move. In
 Linf and L2 a walk by a ratio, whose sign says whether a sample is fooled, ends early, at a
 checkpoint that halves its steps, where neither five times its pace (the larger gain of its last two
-periods, in each that is left) nor five times the most that its slopes promise within the ball, by
-the scale of what they promised at the start and it has gained, would make the ratio positive. On the networks of ``benchmarks/bench_adversarial.py`` that saves 40 % of
-the gradients of samples that stay correct, and changes none of the counts.
+periods, in each that is left) nor five times the most that its slopes promise within the ball would
+make the ratio positive; they count for more where the start promised less than was gained. On the
+networks of ``benchmarks/bench_adversarial.py`` that saves 40 % of the gradients of samples that stay
+correct, and changes none of the counts.
 """
 
 from __future__ import annotations
