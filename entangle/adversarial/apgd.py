@@ -12,8 +12,8 @@ Linf and L2 a walk by a ratio, whose sign says whether a sample is fooled, ends 
 checkpoint that halves its steps, where neither five times its pace (the larger gain of its last two
 periods, in each that is left) nor five times the most that its slopes promise within the ball would
 make the ratio positive; they count for more where the start promised less than was gained. On the
-networks of ``benchmarks/bench_adversarial.py`` that saves 40 % of the gradients of samples that stay
-correct, and changes none of the counts.
+networks of ``benchmarks/bench_adversarial.py`` that saves 40 % of the gradients of samples that
+stay correct, and changes none of the counts.
 """
 
 from __future__ import annotations
