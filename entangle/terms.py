@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from entangle.axes import LabelWeights, LocalVectors
+from entangle.gram import SampleVectors
 from entangle.parallel import map_ordered
 from entangle.partition import Node
-from entangle.tiles import TilePlan, tiles
+from entangle.tiles import TilePlan, device_tiles, tiles
 
 __all__ = ["Terms", "gram_columns", "gram_totals", "matmul", "stripe_products"]
 
@@ -66,7 +67,15 @@ class Terms:
 
     def with_all(self, plan: TilePlan, columns: Terms, out: Tensor | None = None) -> Tensor:
         """Gram products of a plan between these terms and others, see :func:`tiles`."""
-        return tiles(plan, self.vectors, columns.vectors, self.weights, columns.weights, out)
+        weights = self.weights @ columns.weights.T
+        if self.vectors.device.type != "cpu":
+            return device_tiles(plan, self.vectors, columns.vectors, weights)
+        return tiles(plan, self.compiled, columns.compiled, weights.numpy(), out)
+
+    @cached_property
+    def compiled(self) -> SampleVectors:
+        """The vectors as compiled kernels read them."""
+        return SampleVectors.of(self.vectors)
 
 
 def gram_totals(terms: Terms, executor: Executor | None = None) -> tuple[float, float]:
@@ -102,16 +111,16 @@ def gram_columns(plan: TilePlan, terms: Terms, marks: Tensor, executor: Executor
     """Columns of the Gram products of a plan, ``(products, samples, marks)``."""
     out = terms.weights.new_empty(plan.n_wanted, terms.n_samples, len(marks))
     parts = terms.stripes(terms.tile(plan.n_wanted))
-    work = partial(_stripe_columns, plan, terms.take(marks))
+    landmarks = terms.take(marks)
+    work = partial(_stripe_columns, plan, [landmarks.take(p) for p in landmarks.stripes(TILE)])
     found = map_ordered(work, (terms.take(part) for part in parts), executor)
     for part, columns in zip(parts, found, strict=True):
         out[:, part] = columns
     return out
 
 
-def _stripe_columns(plan: TilePlan, landmarks: Terms, rows: Terms) -> Tensor:
-    parts = landmarks.stripes(TILE)
-    return torch.cat([rows.with_all(plan, landmarks.take(part)) for part in parts], dim=2)
+def _stripe_columns(plan: TilePlan, landmarks: list[Terms], rows: Terms) -> Tensor:
+    return torch.cat([rows.with_all(plan, part) for part in landmarks], dim=2)
 
 
 def stripe_products(

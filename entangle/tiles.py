@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from entangle.axes import LabelWeights, LocalVectors
-from entangle.gram import BATCHED_FEATURES, ROWS, TILE, multiply_kernels
+from entangle.axes import LocalVectors
+from entangle.gram import BATCHED_FEATURES, ROWS, TILE, SampleVectors, factored, multiply_block
 from entangle.partition import Node
 
-__all__ = ["TilePlan", "tiles"]
+__all__ = ["TilePlan", "device_tiles", "tiles"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,12 @@ class TilePlan:
         )
 
     @property
+    def made_of_features(self) -> list[tuple[int, int]]:
+        """Feature runs of the blocks without children; empty ones in the places of the others."""
+        runs = zip(self.spans.tolist(), self.children[:, 1].tolist(), strict=True)
+        return [(start, start if count else stop) for (start, stop), count in runs]
+
+    @property
     def n_wanted(self) -> int:
         """Number of products a tile holds."""
         return int((self.inside >= 0).sum() + (self.outside >= 0).sum())
@@ -82,10 +88,9 @@ class TilePlan:
 
 def tiles(
     plan: TilePlan,
-    rows: LocalVectors,
-    columns: LocalVectors,
-    row_weights: LabelWeights,
-    column_weights: LabelWeights,
+    rows: SampleVectors,
+    columns: SampleVectors,
+    weights: NDArray[np.float64],
     out: Tensor | None = None,
 ) -> Tensor:
     """Wanted Gram products between two runs of samples.
@@ -95,9 +100,9 @@ def tiles(
     plan
         Blocks, and which products are wanted.
     rows, columns
-        Local vectors, shapes ``(features, local, rows)`` and ``(features, local, columns)``.
-    row_weights, column_weights
-        Shapes ``(rows, labels)`` and ``(columns, labels)``; their products are part of every
+        Local vectors of all features.
+    weights
+        Products of the weights of rows and columns, shape ``(rows, columns)``; part of every
         product over the outside of a block.
     out
         Filled and returned if it has the right shape: memory that is new for every tile costs
@@ -106,25 +111,44 @@ def tiles(
     Returns
     -------
     Tensor
-        Shape ``(wanted, rows, columns)``, on the device of the vectors.
+        Shape ``(wanted, rows, columns)``.
     """
-    if rows.device.type != "cpu":
-        return _on_device(plan, rows, columns, row_weights @ column_weights.T)
-    n_rows, n_columns = rows.shape[2], columns.shape[2]
-    shape = (plan.n_wanted, n_rows, n_columns)
+    shape = (plan.n_wanted, *weights.shape)
     if out is None or out.shape != shape:
         out = torch.empty(shape, dtype=torch.float64)
-    _fill(
-        _padded(rows, ROWS), _padded(columns, TILE), (row_weights @ column_weights.T).numpy(),
-        plan.spans, plan.children, plan.inside, plan.outside, out.numpy(),
-    )  # fmt: skip
+    components = factored(rows, columns, plan.made_of_features)
+    _fill(*components, weights, plan.spans, plan.children, plan.inside, plan.outside, out.numpy())
     return out
 
 
-def _padded(vectors: LocalVectors, multiple: int) -> NDArray[np.float64]:
-    """Fill up the samples to a multiple, and the components to two."""
-    missing = -vectors.shape[2] % multiple, max(2 - vectors.shape[1], 0)
-    return torch.nn.functional.pad(vectors, (0, missing[0], 0, missing[1])).contiguous().numpy()
+def device_tiles(
+    plan: TilePlan, rows: LocalVectors, columns: LocalVectors, weights: Tensor
+) -> Tensor:
+    """Wanted Gram products of :func:`tiles`, from tensors on a GPU."""
+    own: dict[int, Tensor] = {}
+    rest: dict[int, Tensor] = {0: weights}
+    for node in range(len(plan.nodes) - 1, -1, -1):
+        first, count = (int(value) for value in plan.children[node])
+        if count == 0:
+            start, stop = (int(value) for value in plan.spans[node])
+            own[node] = torch.ones_like(weights)
+            for n in range(start, stop, BATCHED_FEATURES):
+                group = slice(n, min(n + BATCHED_FEATURES, stop))
+                own[node] *= torch.bmm(rows[group].mT, columns[group]).prod(dim=0)
+        else:
+            own[node] = torch.stack([own[first + k] for k in range(count)]).prod(dim=0)
+    out = weights.new_empty(plan.n_wanted, *weights.shape)
+    for node in range(len(plan.nodes)):
+        first, count = (int(value) for value in plan.children[node])
+        for child in range(first, first + count):
+            rest[child] = rest[node].clone()
+            for sibling in range(first, first + count):
+                if sibling != child:
+                    rest[child] *= own[sibling]
+        for place, source in ((plan.inside[node], own), (plan.outside[node], rest)):
+            if place >= 0:
+                out[int(place)] = source[node]
+    return out
 
 
 @numba.njit(nogil=True, cache=True)
@@ -153,15 +177,17 @@ def _store_product(patch, other, out, i, j):  # pragma: no cover - compiled
 
 
 @numba.njit(nogil=True, inline="always")
-def _go_up(own, kernel, rows, columns, i, j, spans, children):  # pragma: no cover - compiled
+def _go_up(
+    own, kernel, rows, columns, lead_rows, lead_columns, i, j, spans, children
+):  # pragma: no cover - compiled
     """Products of every block, from its features or its children, for one patch."""
     for node in range(spans.shape[0] - 1, -1, -1):
         first, count = children[node]
         if count == 0:
-            own[node] = 1.0
             patch = own[node].reshape(ROWS, TILE)
-            for n in range(spans[node, 0], spans[node, 1]):
-                multiply_kernels(patch, kernel, rows, columns, n, i, j)
+            a, b = lead_rows[node], lead_columns[node]
+            start, stop = spans[node]
+            multiply_block(patch, kernel, rows, columns, a, b, start, stop, i, j)
             continue
         _multiply(own[first], own[first + 1], own[node])
         for child in range(first + 2, first + count):
@@ -188,7 +214,7 @@ def _go_down(own, rest, i, j, node, children, outside, out):  # pragma: no cover
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _fill(
-    rows, columns, weights, spans, children, inside, outside, out
+    rows, columns, lead_rows, lead_columns, weights, spans, children, inside, outside, out
 ):  # pragma: no cover - compiled
     """All wanted products, patch after patch."""
     n_nodes = spans.shape[0]
@@ -199,39 +225,10 @@ def _fill(
     for j in range(0, n_columns, TILE):
         width = min(TILE, n_columns - j)
         for i in range(0, n_rows, ROWS):
-            _go_up(own, kernel, rows, columns, i, j, spans, children)
+            _go_up(own, kernel, rows, columns, lead_rows, lead_columns, i, j, spans, children)
             for r in range(min(ROWS, n_rows - i)):
                 rest[0, r * TILE : r * TILE + width] = weights[i + r, j : j + width]
             for node in range(n_nodes):
                 if inside[node] >= 0:
                     _store(own[node], out[inside[node]], i, j)
                 _go_down(own, rest, i, j, node, children, outside, out)
-
-
-def _on_device(
-    plan: TilePlan, rows: LocalVectors, columns: LocalVectors, weights: Tensor
-) -> Tensor:
-    own: dict[int, Tensor] = {}
-    rest: dict[int, Tensor] = {0: weights}
-    for node in range(len(plan.nodes) - 1, -1, -1):
-        first, count = (int(value) for value in plan.children[node])
-        if count == 0:
-            start, stop = (int(value) for value in plan.spans[node])
-            own[node] = torch.ones_like(weights)
-            for n in range(start, stop, BATCHED_FEATURES):
-                group = slice(n, min(n + BATCHED_FEATURES, stop))
-                own[node] *= torch.bmm(rows[group].mT, columns[group]).prod(dim=0)
-        else:
-            own[node] = torch.stack([own[first + k] for k in range(count)]).prod(dim=0)
-    out = weights.new_empty(plan.n_wanted, *weights.shape)
-    for node in range(len(plan.nodes)):
-        first, count = (int(value) for value in plan.children[node])
-        for child in range(first, first + count):
-            rest[child] = rest[node].clone()
-            for sibling in range(first, first + count):
-                if sibling != child:
-                    rest[child] *= own[sibling]
-        for place, source in ((plan.inside[node], own), (plan.outside[node], rest)):
-            if place >= 0:
-                out[int(place)] = source[node]
-    return out
