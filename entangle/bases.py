@@ -40,11 +40,14 @@ def outside_columns(
     return gram_columns(TilePlan.of(root, outside=nodes), terms, marks, executor)
 
 
-def inside_columns(
-    root: Node, terms: Terms, nodes: list[Node], marks: Tensor, executor: Executor | None
-) -> Tensor:
-    """Gram products of each node with the landmarks, times the products of their weights."""
-    columns = gram_columns(TilePlan.of(root, inside=nodes), terms, marks, executor)
+def inside_columns(node: Node, terms: Terms, marks: Tensor) -> Tensor:
+    """Gram products of a block with the landmarks, times those of their weights.
+
+    Shape ``(samples, marks)``.
+    """
+    own = Terms(terms.vectors[node.start : node.stop], terms.weights)
+    block = Node(0, node.size, 0, ())
+    columns = gram_columns(TilePlan.of(block, inside=[block]), own, marks, None)[0]
     columns *= terms.weights @ terms.weights[marks].T
     return columns
 

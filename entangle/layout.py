@@ -94,8 +94,6 @@ class State:
     ----------
     landmarks
         Number of landmarks of each generation.
-    linear
-        Whether the outside gets bases too, and every basis comes from smaller ones.
     coordinates
         Of the blocks that have a basis: shape ``(samples, basis)``.
     spectra
@@ -103,7 +101,6 @@ class State:
     """
 
     landmarks: dict[int, int]
-    linear: bool
     coordinates: dict[Node, Tensor]
     spectra: dict[Node, CutSpectrum]
 

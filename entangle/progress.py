@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-__all__ = ["progress_bar"]
+__all__ = ["Shares", "progress_bar"]
 
 
 @contextmanager
@@ -23,3 +23,17 @@ def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[int],
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(title, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+class Shares:
+    """Progress in steps, from guesses of the share of the work that is done."""
+
+    def __init__(self, n_steps: int, advance: Callable[[int], None]) -> None:
+        self.n_steps, self.advance, self.told = n_steps, advance, 0
+
+    def reach(self, share: float) -> None:
+        """Tell the steps that correspond to a share of the work, if they are more than before."""
+        done = int(share * self.n_steps)
+        if done > self.told:
+            self.advance(done - self.told)
+            self.told = done

@@ -12,9 +12,7 @@ products of their basis vectors, those of highest weight - or, where that would 
 exactly, as :math:`G_K \, W H_{K^c}[:, s]`. Seen upwards, the bases are a tree tensor network.
 
 The sum over all pairs grows with the square of the samples. For very many, the outside gets a
-basis too, made in the same way from the root down, and the Schmidt values are the singular values
-of :math:`A^T W B`: linear in the samples but for the total, and still smaller than the true ones,
-since each side is projected by itself; what both projections lose is the discarded weight.
+basis too, see :mod:`entangle.two_sided`.
 
 The number of landmarks that a tolerance needs is found on a quarter of the samples first.
 
@@ -31,19 +29,19 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from entangle.bases import MOST_PAIRS, exact_coordinates, joined_coordinates, outside_columns
 from entangle.layout import Layout, State, basis_spectrum, inside_spectra, is_whole
-from entangle.outsides import two_sided_spectra
 from entangle.parallel import map_ordered
 from entangle.partition import Node
+from entangle.progress import Shares
 from entangle.spectrum import CutSpectrum
 from entangle.sweep import Spectra, SweepPlan
 from entangle.terms import Terms, gram_totals, matmul, stripe_products
 from entangle.tiles import TilePlan
+from entangle.two_sided import two_sided_spectra
 
 __all__ = ["least_memory", "prefers_streaming", "streamed_spectra"]
 
@@ -53,7 +51,6 @@ PILOT = 1024  # samples from which a quarter of them tells how many landmarks ar
 FEW_SAMPLES = 2048  # fewer are worked out in full in seconds
 ROUNDS = 5
 COPIES = 7  # of all coordinates, at most, with tests, images and stacks
-LINEAR_COPIES = 2  # the same with bases on both sides, block after block
 ABREAST = 8  # blocks whose tests are held at a time
 CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out for
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
@@ -122,6 +119,8 @@ def streamed_spectra(
     advance
         Called with the number of cuts finished since the last call.
     """
+    if terms.n_samples > LINEAR:
+        return two_sided_spectra(root, terms, plan, executor, max_memory, advance)
     return _solve(root, terms, plan, executor, max_memory, advance)[0]
 
 
@@ -132,35 +131,29 @@ def _solve(
     executor: Executor | None,
     max_memory: float,
     advance: Callable[[int], None],
-    linear: bool | None = None,
 ) -> tuple[Spectra, dict[int, int]]:
     """Spectra, and the number of landmarks each generation needed."""
     layout = Layout.of(root, plan)
-    linear = terms.n_samples > LINEAR if linear is None else linear
-    first = _first_landmarks(root, terms, plan, executor, max_memory, layout, linear)
-    state = State(first, linear, {}, {})
+    first = _first_landmarks(root, terms, plan, executor, max_memory, layout)
+    state = State(first, {}, {})
     small: list[Node] = layout.small
-    progress = _Progress(len(layout.wanted), advance)
+    progress = Shares(len(layout.wanted), advance)
     progress.reach(0.1)
     growing, grown = set(layout.generations), set()
     _fit(state, layout, terms, max_memory, {})
     for _ in range(ROUNDS):
         needed = _needed(state, layout, terms, plan)
         lost = {node: found.missing for node, found in state.spectra.items()}
-        if linear:
-            _bases(state, layout, terms, plan, needed, set(needed), executor)
-            state.spectra |= two_sided_spectra(state, layout, terms, plan, executor)
-        else:
-            evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
-            progress.reach(0.4)
-            densities = _densities(state, layout, terms, small, evaluated, executor, progress)
-            for node in small:
-                found = inside_spectra(node, densities[node], layout, plan, terms.n_samples)
-                state.spectra |= found
-            small = []
-            for node in evaluated:
-                values = torch.linalg.eigvalsh(densities[node])
-                state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
+        evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
+        progress.reach(0.4)
+        densities = _densities(state, layout, terms, small, evaluated, executor, progress)
+        for node in small:
+            found = inside_spectra(node, densities[node], layout, plan, terms.n_samples)
+            state.spectra |= found
+        small = []
+        for node in evaluated:
+            values = torch.linalg.eigvalsh(densities[node])
+            state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
         progress.reach(0.9)
         before = dict(state.landmarks)
         growing = _grow(state, layout, terms, plan, needed)
@@ -176,20 +169,6 @@ def _solve(
     return {(node.start, node.stop): found for node, found in wanted.items()}, state.landmarks
 
 
-class _Progress:
-    """Progress in cuts, from guesses of the share of the work that is done."""
-
-    def __init__(self, n_cuts: int, advance: Callable[[int], None]) -> None:
-        self.n_cuts, self.advance, self.told = n_cuts, advance, 0
-
-    def reach(self, share: float) -> None:
-        """Tell the cuts that correspond to a share of the work, if they are more than before."""
-        done = int(share * self.n_cuts)
-        if done > self.told:
-            self.advance(done - self.told)
-            self.told = done
-
-
 def _first_landmarks(
     root: Node,
     terms: Terms,
@@ -197,7 +176,6 @@ def _first_landmarks(
     executor: Executor | None,
     max_memory: float,
     layout: Layout,
-    linear: bool,
 ) -> dict[int, int]:
     """Count the landmarks to begin with: somewhat fewer than a quarter of the samples needed."""
     if terms.n_samples <= 2 * PILOT:
@@ -208,7 +186,7 @@ def _first_landmarks(
     if total < CANCELLED * magnitude:
         return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
     smaller = replace(plan, total=total)
-    needed = _solve(root, part, smaller, executor, max_memory, lambda _: None, linear)[1]
+    needed = _solve(root, part, smaller, executor, max_memory, lambda _: None)[1]
     return {depth: math.ceil(FEWER * number) for depth, number in needed.items()}
 
 
@@ -223,10 +201,8 @@ def _fit(
     def columns(numbers: dict[int, int]) -> int:
         return sum(len(layout.generations[depth]) * n for depth, n in numbers.items())
 
-    copies = LINEAR_COPIES if state.linear else COPIES
-    whole = sum(terms.vectors.shape[1] ** node.size for node in layout.small)
-    whole *= 0 if state.linear else 2  # one after the other, or all at once
-    fitting = max(0.0, max_memory / (8.0 * terms.n_samples) - whole) / copies
+    whole = 2 * sum(terms.vectors.shape[1] ** node.size for node in layout.small)
+    fitting = max(0.0, max_memory / (8.0 * terms.n_samples) - whole) / COPIES
     held, grown = columns(before), columns(state.landmarks)
     if grown > max(fitting, held):
         share = max(0.0, (fitting - held) / (grown - held))
@@ -237,8 +213,6 @@ def _fit(
 
 def _from_children(state: State, layout: Layout, terms: Terms, plan: SweepPlan, d: int) -> bool:
     """Whether coordinates from those of the children cost less than exact ones."""
-    if state.linear:
-        return True  # exact ones take time that grows with the square of the samples
     below = state.landmarks.get(d + 1, 0)
     whole = max(
         (
@@ -254,8 +228,6 @@ def _from_children(state: State, layout: Layout, terms: Terms, plan: SweepPlan, 
 
 def _needed(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> dict[int, list[Node]]:
     """Blocks that need a basis: those asked for, and those that their parents build on."""
-    if state.linear:
-        return layout.generations
     needed: dict[int, list[Node]] = {}
     for depth in sorted(layout.generations):
         kept = [node for node in layout.generations[depth] if layout.is_wanted(node)]
@@ -279,8 +251,6 @@ def _grow(
 
     A generation that lost too much through its children only is among them, as it is.
     """
-    if state.linear:
-        return _grow_together(state, layout, terms, plan)
     growing: set[int] = set()
     joined = {depth for depth in needed if _from_children(state, layout, terms, plan, depth)}
     for depth in sorted(needed, reverse=True):
@@ -297,32 +267,6 @@ def _grow(
 
 def _all_met(state: State, nodes: list[Node], plan: SweepPlan) -> bool:
     return all(state.spectra[node].error_bound <= plan.tolerance for node in nodes)
-
-
-def _grow_together(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> set[int]:
-    """Raise all of them where every cut loses what any basis above or below it loses.
-
-    All generations grow by one factor, up to four times the number of weights that each
-    generation's share of what may be lost asks for.
-    """
-    spectra = state.spectra
-    if all(found.error_bound <= plan.tolerance for found in spectra.values()):
-        return set()
-    goal = min(max(found.goal(plan.tolerance), found.rounding) for found in spectra.values())
-    share = layout.share(plan.tolerance, terms.n_samples)
-    worst = max(found.missing for found in spectra.values())
-    factor = min(max((worst / goal) ** 0.7, 1.3), 4.0)
-    growing = set()
-    for depth, nodes in layout.generations.items():
-        before = state.landmarks[depth]
-        weights = [spectra[node].weights for node in nodes if node in spectra]
-        tails = [w.sum() - np.cumsum(w) for w in weights]
-        counts = (int(np.count_nonzero(tail > share)) for tail in tails)
-        enough = 1 + max(counts, default=terms.n_samples)  # not seen: grows with the rest
-        state.landmarks[depth] = max(before, min(math.ceil(factor * before), 4 * enough))
-        if state.landmarks[depth] > before:
-            growing.add(depth)
-    return growing
 
 
 def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool, below: float) -> float:
@@ -390,7 +334,7 @@ def _densities(
     small: list[Node],
     based: list[Node],
     executor: Executor | None,
-    progress: _Progress,
+    progress: Shares,
 ) -> dict[Node, Tensor]:
     """Reduced density matrices (not normalised), each in its block's basis."""
     groups: dict[int, list[Node]] = {}

@@ -241,13 +241,17 @@ ROUTES = {
     "truncated": {"sweep.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
     "exact coordinates": {"sweep.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 1},
     "two-sided": {
-        "sweep.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "bases.ALL_PAIRS": 1,
-        "streaming.FIRST_LANDMARKS": 3,
+        "sweep.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "two_sided.ALL_PAIRS": 1,
+        "two_sided.FIRST_LANDMARKS": 3,
+    },
+    "two-sided on few": {
+        "sweep.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "two_sided.TEST_ROWS": 4,
+        "two_sided.PILOT": 3,
     },
     "pilot": {"sweep.SMALL_BLOCK": 4, "streaming.PILOT": 8},
     "stochastic": {"sweep.SMALL_BLOCK": 1, "spectrum.SUBSPACE": 2},
 }  # fmt: skip
-STREAMED = {"truncated", "exact coordinates", "two-sided", "pilot"}
+STREAMED = {"truncated", "exact coordinates", "two-sided", "two-sided on few", "pilot"}
 
 
 @pytest.mark.parametrize("route", ROUTES)

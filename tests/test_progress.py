@@ -22,4 +22,11 @@ def test_a_bar_shows_on_a_terminal_only(monkeypatch):
     assert "canonical cuts" in steps(True, Terminal(), monkeypatch)
     assert steps(False, Terminal(), monkeypatch) == ""
     assert steps(True, io.StringIO(), monkeypatch) == ""
-    assert progress.__all__ == ["progress_bar"]
+
+
+def test_shares_are_told_in_steps_and_never_taken_back():
+    told = []
+    shares = progress.Shares(8, told.append)
+    for share in (0.1, 0.5, 0.3, 0.5, 1.0):
+        shares.reach(share)
+    assert told == [4, 4]

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 
-from entangle import DataTensor, data_tensor, entanglement_profile, streaming
+from entangle import DataTensor, data_tensor, entanglement_profile, streaming, two_sided
 from entangle.embedding import OneHot, Polynomial, Trigonometric
 from entangle.gram import gram_product
 from entangle.partition import CanonicalTree
 from entangle.streaming import prefers_streaming
 from entangle.terms import Terms, gram_totals
-from entangle.tiles import TilePlan, tiles
+from entangle.tiles import TilePlan
 
 
 def digits(n_samples=300, theta=0.085, labels=False):
@@ -37,16 +37,21 @@ def random_terms(n_features, local, n_samples, n_labels=1, seed=0):
     n_rows=st.integers(1, 70),
     n_columns=st.integers(1, 130),
     n_labels=st.integers(1, 3),
+    positive=st.booleans(),
 )
 def test_tiles_hold_the_products_of_every_block_and_of_all_outside_it(
-    shape, local, n_rows, n_columns, n_labels
+    shape, local, n_rows, n_columns, n_labels, positive
 ):
     tree = CanonicalTree(shape)
     terms = random_terms(tree.n_features, local, n_rows + n_columns, n_labels)
+    if positive:  # vectors of two components go by their ratios
+        terms.vectors[:, 0] = terms.vectors[:, 0].abs() + 1e-3
+        terms.vectors.div_(terms.vectors.norm(dim=1, keepdim=True))
+        assert (terms.compiled.ratios is None) == (local > 2)
     rows, columns = terms.take(slice(0, n_rows)), terms.take(slice(n_rows, None))
     nodes = [node for node in tree.root.walk() if node is not tree.root]
     plan = TilePlan.of(tree.root, inside=nodes[::2], outside=nodes)
-    found = tiles(plan, rows.vectors, columns.vectors, rows.weights, columns.weights)
+    found = rows.with_all(plan, columns)
     kernels = torch.bmm(rows.vectors.mT, columns.vectors)
     for place, node in enumerate(nodes[::2]):
         assert_allclose(found[place], kernels[node.start : node.stop].prod(dim=0), atol=1e-13)
@@ -60,10 +65,9 @@ def test_tiles_fill_the_memory_they_are_given():
     root = CanonicalTree(4).root
     plan = TilePlan.of(root, inside=(root,))
     out = torch.full((1, 10, 10), torch.nan, dtype=torch.float64)
-    arguments = (plan, terms.vectors, terms.vectors, terms.weights, terms.weights)
-    assert tiles(*arguments, out) is out
+    assert terms.with_all(plan, terms, out) is out
     assert_allclose(out[0], gram_product(terms.vectors), atol=1e-14)
-    assert tiles(*arguments, out[:, :5]).shape == (1, 10, 10)  # of a wrong shape: not used
+    assert terms.with_all(plan, terms, out[:, :5]).shape == (1, 10, 10)  # a wrong shape: not used
 
 
 @pytest.mark.parametrize("n_samples", [1, 64, 300, 700])
@@ -152,6 +156,75 @@ def test_both_sides_of_some_levels(monkeypatch, levels):
     found = entanglement_profile(tensor, route="truncated", levels=levels, tolerance=3e-3)
     assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
     assert found.error_bound.max() < 0.2
+
+
+@pytest.fixture
+def two_sides(monkeypatch):
+    """Bases on both sides, chosen on a part of the samples, with a pilot of fewer."""
+    monkeypatch.setattr(streaming, "LINEAR", 0)
+    for name, value in {"PILOT": 256, "TEST_ROWS": 512, "ALL_PAIRS": 16}.items():
+        monkeypatch.setattr(two_sided, name, value)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_both_sides_with_bases_chosen_on_some_of_the_samples(two_sides, labels):
+    tensor = digits(1200, labels=labels)
+    dense = entanglement_profile(tensor, (8, 8), route="dense")
+    for tolerance in (0.1, 0.01):
+        found = entanglement_profile(tensor, (8, 8), tolerance=tolerance, route="truncated")
+        assert found.tolerance_met
+        wrong = np.abs(found.entropy - dense.entropy)
+        assert (wrong <= found.error_bound + dense.error_bound).all()
+        assert found.error_bound.max() > 0.1 * tolerance  # no longer bases than it takes
+
+
+def test_the_pilot_finds_the_threshold_and_progress_ends_with_the_cuts(two_sides, monkeypatch):
+    monkeypatch.setattr(two_sided, "TEST_ROWS", 2048)
+    walks, told = [], []
+    go = two_sided._Walk.go
+
+    def counted(walk, reach):
+        walks.append(walk.terms.n_samples)
+        go(walk, reach)
+
+    monkeypatch.setattr(two_sided._Walk, "go", counted)
+    tensor, tree = digits(1500), CanonicalTree(64)
+    tensor.canonical_spectra(tree, tree.depth, 0.05, advance=told.append, route="truncated")
+    assert walks.count(1500) == 1
+    assert walks[:-1] == [256] * (len(walks) - 1)
+    assert len(walks) > 1
+    assert sum(told) == len(tree.nodes)
+    assert len(told) > 2
+
+
+@given(power=st.floats(0.3, 1.5), first=st.floats(-12, -2), share=st.floats(0.05, 20.0))
+def test_losses_that_are_a_power_of_the_threshold_come_to_what_is_aimed_at(power, first, share):
+    seen = [(10**first, share)]
+    for _ in range(5):
+        threshold = two_sided._next_threshold(seen)
+        seen.append((threshold, share * (threshold / 10**first) ** power))
+    assert seen[-1][1] == pytest.approx(two_sided.AIM, rel=1e-6)
+
+
+def test_both_sides_keep_to_memory_and_say_what_they_reached(two_sides, monkeypatch):
+    monkeypatch.setattr(data_tensor, "least_memory", lambda *_: 0.0)
+    tensor = digits(600)
+    dense = entanglement_profile(tensor, route="dense")
+    free = entanglement_profile(tensor, tolerance=1e-3, route="truncated")
+    tight = entanglement_profile(tensor, tolerance=1e-3, route="truncated", max_memory=3e6)
+    assert free.tolerance_met
+    assert not tight.tolerance_met
+    assert (np.abs(tight.entropy - dense.entropy) <= tight.error_bound).all()
+    longest = [max(w.size for w in found.schmidt_weights) for found in (free, tight)]
+    assert longest[1] < longest[0]
+
+
+def test_both_sides_on_every_device(device, two_sides):
+    dense = entanglement_profile(digits(600), (8, 8), route="dense")
+    moved = DataTensor(*_arguments(600), device=device)
+    found = entanglement_profile(moved, (8, 8), tolerance=0.01, route="truncated")
+    assert found.tolerance_met
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
 
 
 @pytest.mark.slow
