@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -16,7 +17,7 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from entangle import FeatureRearranger, LocalNetworkClassifier, TensorNetworkClassifier
-from entangle.adversarial import PGD, Attack, Square, robustness_curve
+from entangle.adversarial import APGD, PGD, Attack, Square, robustness_curve
 from entangle.adversarial.estimators import exact_module, scores
 from entangle.adversarial.portfolio import resolve_attacks
 from entangle.adversarial.result import binomial_interval
@@ -438,12 +439,40 @@ def test_gradients_of_attacks_reach_double_precision_modules(device):
     ("norm", "groups", "expected"),
     [
         ("linf", False, ["apgd-ce", "apgd-t", "square"]),
-        ("l1", False, ["apgd-ce", "apgd-t", "fmn", "square"]),
+        ("l1", False, ["apgd-ce", "apgd-t", "fmn", "near-ce", "near-t", "square"]),
         ("l1", True, ["categories", "apgd-ce", "apgd-t", "square"]),
     ],
 )
 def test_the_standard_attack_by_norm(norm, groups, expected):
     assert list(resolve_attacks("standard", norm, groups=groups)) == expected
+
+
+class Watched(APGD):
+    """Remembers how many samples it is tried on."""
+
+    def run(self, task, generator):
+        TRIED.append(len(task))
+        return task.none()
+
+
+TRIED: list[int] = []
+
+
+def test_only_samples_fooled_within_reach_are_tried_again():
+    """A linear model fools sample n at distance n + 1, in closed form."""
+    samples = torch.tensor([[-1.0], [-2.0], [-3.0], [-4.0]])
+    module = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        module.weight[:] = torch.tensor([[-1.0], [1.0]])
+    TRIED.clear()
+    found = curve(module, samples, [0] * 4, [0.5, 2.8], ["fmn", Watched(reach=1.1)], norm="l1")
+    assert_allclose(found.distance, [1, 2, np.inf, np.inf], rtol=1e-5)
+    assert TRIED == []  # 1 is twice as far as .5; beyond 2.8 nothing is known
+    curve(module, samples, [0] * 4, [0.95, 4.5], ["fmn", Watched(reach=1.1)], norm="l1")
+    curve(module, samples, [0] * 4, [0.95, 4.5], ["fmn", Watched(reach=2.2)], norm="l1")
+    assert TRIED == [1, 2]
+    with pytest.raises(InputError, match=r"reach is 1 or more times the radius, got 0\.5"):
+        APGD(reach=0.5)
 
 
 def test_the_standard_attack_in_l1_takes_categories():

@@ -18,6 +18,7 @@ stay correct, and changes none of the counts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ from entangle.adversarial.climbing import climb
 from entangle.adversarial.losses import Loss, dlr, targeted_dlr
 from entangle.adversarial.options import one_of
 from entangle.adversarial.task import Task
+from entangle.errors import InputError
 from entangle.training import require_count
 
 __all__ = ["APGD", "TargetedAPGD"]
@@ -49,14 +51,19 @@ class APGD(Attack):
         ``"ce"``: cross-entropy. ``"dlr"``: difference of logits ratio.
     early
         End walks by a ratio that would not fool; false: take all steps.
+    reach
+        In an evaluation: only for samples that an attack before fooled within so many times the
+        radius.
     """
 
     steps: int = 100
     restarts: int = 1
     loss: str = "ce"
     early: bool = True
+    reach: float = math.inf
 
     def __post_init__(self) -> None:
+        _require_reach(self.reach)
         require_count("steps", self.steps)
         require_count("restarts", self.restarts)
         one_of("loss", self.loss, LOSSES)
@@ -93,14 +100,18 @@ class TargetedAPGD(Attack):
         at once.
     early
         End walks that would not fool; false: take all steps.
+    reach
+        As for :class:`APGD`.
     """
 
     steps: int = 100
     targets: int = 9
     rows: int = 512
     early: bool = True
+    reach: float = math.inf
 
     def __post_init__(self) -> None:
+        _require_reach(self.reach)
         for name in ("steps", "targets", "rows"):
             require_count(name, getattr(self, name))
 
@@ -128,3 +139,10 @@ class TargetedAPGD(Attack):
                 left = ~record.fooled[samples]
                 samples, targets = samples[left], targets[left]
         return record.steps
+
+
+def _require_reach(reach: float) -> None:
+    if not reach >= 1:
+        raise InputError(
+            f"reach is 1 or more times the radius, got {reach!r}; leave it out for all"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ class Attack(ABC):
 
     needs_gradient = True
     any_radius = False  # whether it looks for the nearest sample, whatever the radius
+    reach = math.inf  # an evaluation tries it on samples fooled within so many times the radius
 
     @abstractmethod
     def run(self, task: Task, generator: torch.Generator) -> Tensor:

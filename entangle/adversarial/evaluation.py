@@ -122,7 +122,8 @@ class Evaluation:
                     advance(1)
 
     def _attack(self, level: int, name: str, attack: Attack) -> None:
-        open_ = (self.first > level).nonzero()[:, 0]
+        near = self.distance <= attack.reach * self.plan.radii[level]
+        open_ = ((self.first > level) & near).nonzero()[:, 0]
         if not len(open_):  # a split of nothing is one empty batch, which not every model takes
             return
         level = len(self.plan.radii) - 1 if attack.any_radius else level
