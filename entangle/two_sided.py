@@ -59,6 +59,7 @@ TEST_ELEMENTS = 2**25  # products with landmarks at a time
 CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
 SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
 COPIES = 2  # of all coordinates, at most
+LONGEST = 512  # vectors of a basis: more of them take longer than the sum over all pairs
 ROUNDS = 6
 FIRST_SHARE = 1e-3  # threshold to begin with, of the weight that may be lost
 AIM = 0.8  # of that weight is aimed at
@@ -79,8 +80,8 @@ def two_sided_spectra(
 ) -> Spectra:
     """Spectra of every node below ``root`` down to ``plan.deepest``, by ``(start, stop)``.
 
-    Where the tolerance asks for more basis vectors than fit in memory, the discarded weight of
-    the result is what was reached.
+    Where the tolerance asks for more basis vectors than fit in memory, or for more than 512 of a
+    block, the discarded weight of the result is what was reached.
 
     Parameters
     ----------
@@ -132,15 +133,15 @@ def _most(
     max_memory: float,
     demand: dict[Node, float] | None = None,
 ) -> dict[Node, int]:
-    """Count the basis vectors of each block that fit in memory, shared out by demand.
+    """Count the basis vectors that each block may have: those that fit in memory, up to a limit.
 
-    Without one, every generation gets the same.
+    Memory is shared out by demand; without one, every generation gets the same.
     """
     if demand is None:
         generations = _generations(layout.root, local)
         demand = {node: 1.0 / len(nodes) for nodes in generations for node in nodes}
     fitting = min(max_memory / (8.0 * n_samples * COPIES * sum(demand.values())), 1e12)
-    return {node: max(1, int(fitting * share)) for node, share in demand.items()}
+    return {node: max(1, min(int(fitting * share), LONGEST)) for node, share in demand.items()}
 
 
 @dataclass
@@ -226,7 +227,7 @@ class _Walk:
     spectra
         Of the cuts.
     is_full
-        Whether memory kept a basis from having all vectors above the threshold.
+        Whether a limit kept a basis from having all vectors above the threshold.
     """
 
     layout: Layout

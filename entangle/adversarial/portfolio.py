@@ -37,7 +37,10 @@ def _standard(norm: str, groups: bool) -> dict[str, Attack]:
     found = {"apgd-ce": APGD(restarts=5), "apgd-t": TargetedAPGD(targets=5)}
     nearest: dict[str, Attack] = {}
     if not groups:
-        again = {"near-ce": APGD(300, 5, reach=NEAR), "near-t": TargetedAPGD(300, reach=NEAR)}
+        again: dict[str, Attack] = {
+            "near-ce": APGD(300, 5, reach=NEAR),
+            "near-t": TargetedAPGD(300, reach=NEAR),
+        }
         nearest = {"fmn": FMN()} | again
     return first | found | nearest | {"square": Square()}
 
