@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from entangle import DataTensor, entanglement_profile, load_dataset, streaming
+from entangle import DataTensor, entanglement_profile, load_dataset, streaming, two_sided
 from entangle.embedding import Trigonometric
 
 THETA = 0.085
@@ -129,6 +129,7 @@ def main() -> None:
         if max(options.samples, default=0) > streaming.LINEAR:
             # The route that all rows took is checked on few of them, whose noise is larger.
             streaming.LINEAR, tolerance = 0, max(tolerance, 0.3)
+            two_sided.PILOT, two_sided.TEST_ROWS = 256, 512
         for n in options.dense:
             seconds, exact = run(n, 1e-6, "dense")
             dense.append(seconds)

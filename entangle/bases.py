@@ -21,7 +21,13 @@ from entangle.partition import Node
 from entangle.terms import Terms, gram_columns, matmul, stripe_products
 from entangle.tiles import TilePlan
 
-__all__ = ["exact_coordinates", "inside_columns", "joined_coordinates", "outside_columns"]
+__all__ = [
+    "exact_coordinates",
+    "inside_columns",
+    "joined_coordinates",
+    "outside_columns",
+    "pair_weights",
+]
 
 PROBES = 32  # random directions from which the weight of a product is estimated
 TILE = 256  # samples at a time
@@ -68,18 +74,8 @@ def joined_coordinates(lost: float, item: tuple[list[Tensor], Tensor, Tensor]) -
     if n_pairs > ALL_PAIRS:
         lengths, directions = torch.linalg.eigh(gram)  # of the landmarks' outside vectors
         kept = lengths > lengths[-1] * CUTOFF
-        generator = torch.Generator().manual_seed(len(gram))
-        mixed = torch.randn(int(kept.sum()), PROBES, generator=generator, dtype=gram.dtype)
-        mixed = mixed.to(gram.device) / lengths[kept].sqrt()[:, None]
-        probe = matmul(tests, directions[:, kept] @ mixed)
-        images = tests.new_zeros(n_pairs, probe.shape[1])
-        chunk = max(1, PAIR_ELEMENTS // (len(right) * TILE))
-        for part in parts:
-            for begin in range(0, len(left), chunk):
-                some = left[begin : begin + chunk, None, part] * right[None, :, part]
-                here = slice(begin * len(right), begin * len(right) + some.shape[0] * len(right))
-                images[here] += matmul(some.flatten(0, 1), probe[part])
-        energies, pairs = images.square().sum(dim=1).sort(descending=True)
+        orthonormal = directions[:, kept] / lengths[kept].sqrt()
+        energies, pairs = pair_weights(left, right, tests, orthonormal).sort(descending=True)
         tail = energies.sum() - energies.cumsum(0)
         number = min(int((tail > lost * energies.sum()).sum()) + 1, MOST_PAIRS)
         best = pairs[: max(number, tests.shape[1])].sort().values
@@ -96,6 +92,32 @@ def joined_coordinates(lost: float, item: tuple[list[Tensor], Tensor, Tensor]) -
         products *= right[:, part][second]
         out[part] = matmul(products.T, basis)
     return out
+
+
+def pair_weights(left: Tensor, right: Tensor, tests: Tensor, orthonormal: Tensor) -> Tensor:
+    """Weights of all products of two bases, estimated from random mixtures of the landmarks.
+
+    Parameters
+    ----------
+    left, right
+        Coordinates in both, shapes ``(basis, samples)``.
+    tests
+        Products of the other side of the samples with the landmarks, ``(samples, landmarks)``.
+    orthonormal
+        Mixtures of the landmarks that are orthonormal on that side, ``(landmarks, mixtures)``.
+    """
+    generator = torch.Generator().manual_seed(tests.shape[1])
+    mixed = torch.randn(orthonormal.shape[1], PROBES, generator=generator, dtype=tests.dtype)
+    probe = matmul(tests, orthonormal @ mixed.to(tests.device))
+    images = tests.new_zeros(len(left) * len(right), PROBES)
+    chunk = max(1, PAIR_ELEMENTS // (len(right) * TILE))
+    for first in range(0, len(tests), TILE):
+        part = slice(first, first + TILE)
+        for begin in range(0, len(left), chunk):
+            some = left[begin : begin + chunk, None, part] * right[None, :, part]
+            here = slice(begin * len(right), begin * len(right) + some.shape[0] * len(right))
+            images[here] += matmul(some.flatten(0, 1), probe[part])
+    return images.square().mean(dim=1)
 
 
 def exact_coordinates(

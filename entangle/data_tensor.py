@@ -316,7 +316,7 @@ class DataTensor:
     @property
     def _unit(self) -> float:
         """Relative rounding allowed for a sum of products over all samples and features."""
-        kernel_sums = self.n_features * (self.local_dim + 2) / 2  # and ratios, and their products
+        kernel_sums = self.n_features * (self.local_dim + 4) / 2  # and ratios, and their products
         return torch.finfo(torch.float64).eps * (kernel_sums + self.n_samples)
 
     def _cancelled(self, norm: float) -> DegenerateStateError:

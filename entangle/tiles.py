@@ -3,7 +3,7 @@ r"""Gram products of every block of a tree at once, for a tile of sample pairs.
 One tile holds a few rows and columns of samples. The kernels of the features are multiplied up
 the tree to every block, :math:`G_{node} = \prod G_{child}`, and down again to everything outside
 it, :math:`H_{child} = H_{node} \circ \prod G_{siblings}`, while the tile is in cache. So a pass
-over all pairs of samples costs three operations a feature and about two a block, and no
+over all pairs of samples costs two or three operations a feature and about two a block, and no
 samples x samples matrix exists at any time.
 
 Source: Alexander et al. 2023, arXiv:2303.11249, for the Gram form of one cut. Tiles are ours.

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entangle.bases import inside_columns, outside_columns
+from entangle.bases import inside_columns, outside_columns, pair_weights
 from entangle.gram import row_kronecker
 from entangle.layout import Layout, basis_spectrum, inside_spectra, is_whole
 from entangle.parallel import map_ordered
@@ -46,15 +46,14 @@ __all__ = ["two_sided_spectra"]
 
 PILOT = 4096  # samples on which the threshold is found
 TEST_ROWS = 8192  # samples on which bases are chosen at first
-MORE_ROWS = 4  # times as many where they were too few
+MORE_ROWS = 4  # times as many, and as many landmarks, where they were too few
+STUCK = 0.8  # share of what was lost before that is still lost where they are
 FIRST_LANDMARKS = 32
 OVERSAMPLING = 2  # landmarks to a basis vector
-PROBES = 32  # random directions from which the weight of a product is estimated
 ALL_PAIRS = 512  # products of two bases that are kept without a look
 MOST_PAIRS = 8192  # and those that are kept at most
-ROWS = 256  # samples at a time, or more
-RUN_ELEMENTS = 2**17  # of their products
-PAIR_ELEMENTS = 2**22  # of products at a time
+ROWS = 256  # samples at a time, at least
+RUN_ELEMENTS = 2**17  # of their products, if those are more
 TEST_ELEMENTS = 2**25  # products with landmarks at a time
 CUTOFF = 1e-12  # share of the largest squared length below which a direction is rounding
 SUBTREES = 8  # from so many blocks abreast on, each goes its way down alone
@@ -63,6 +62,7 @@ LONGEST = 512  # vectors of a basis: more of them take longer than the sum over 
 ROUNDS = 6
 FIRST_SHARE = 1e-3  # threshold to begin with, of the weight that may be lost
 AIM = 0.8  # of that weight is aimed at
+HIGHEST = 0.1  # threshold: one vector is kept anyhow
 WASTE = 0.4  # with less of it lost, longer bases than needed
 CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out for
 TINY = 1e-300
@@ -92,13 +92,15 @@ def two_sided_spectra(
     plan
         What stays the same for every cut.
     executor
-        Takes blocks.
+        Takes blocks, if its workers are threads.
     max_memory
         Bytes that the coordinates may use.
     advance
         Called with the number of cuts finished since the last call.
     """
     layout = Layout.of(root, plan)
+    # A walk is one object that its threads share; other processes would not see what it finds.
+    threads = executor if isinstance(executor, ThreadPoolExecutor) else None
     search, demand = _Search(), None
     progress = Shares(len(layout.wanted), advance)
     if terms.n_samples > 2 * PILOT:
@@ -107,12 +109,12 @@ def two_sided_spectra(
         if total > CANCELLED * magnitude:
             smaller = replace(plan, total=total)
             most = _most(layout, plan.local, part.n_samples, max_memory)
-            walk = search.run(layout, part, smaller, executor, most)
-            demand = {node: float(A.shape[1]) for node, A in walk.inside.items()}
+            walk = search.run(layout, part, smaller, threads, most, pilot=True)
+            demand = {node: float(length) for node, length in walk.lengths.items()}
             search = _Search(search.threshold, search.seen, begun=True)
             progress.reach(0.1)
     most = _most(layout, plan.local, terms.n_samples, max_memory, demand)
-    walk = search.run(layout, terms, plan, executor, most, progress.reach)
+    walk = search.run(layout, terms, plan, threads, most, progress.reach)
     progress.reach(1.0)
     return {(node.start, node.stop): found for node, found in walk.spectra.items()}
 
@@ -155,8 +157,8 @@ class _Search:
     seen
         Thresholds tried, and the weight lost with them over that which may be lost.
     begun
-        Whether other samples told where to begin: that less is lost there is welcome, and if more
-        is, the samples on which bases are chosen were too few.
+        Whether other samples told where to begin: if more is lost, the samples on which bases are
+        chosen were too few.
     """
 
     threshold: float | None = None
@@ -171,28 +173,40 @@ class _Search:
         executor: Executor | None,
         most: dict[Node, int],
         reach: Callable[[float], None] = lambda _: None,
+        pilot: bool = False,
     ) -> _Walk:
-        """Walk with one threshold after the other; the walk with the smallest error bound."""
+        """Walk with one threshold after the other; the walk with the smallest error bound.
+
+        A pilot goes on to larger thresholds where less is lost than may be.
+        """
         whole = CutSpectrum(np.ones(1), 0.0, plan.rounding, float(max(terms.n_samples, 2)))
         threshold = self.threshold or FIRST_SHARE * whole.goal(plan.tolerance)
         best: _Walk | None = None
-        n_rows = TEST_ROWS
+        n_rows, n_usable = TEST_ROWS, len(terms.landmarks(seed=1))
+        n_marks, before = FIRST_LANDMARKS, math.inf
         for _ in range(ROUNDS):
-            threshold = max(threshold, plan.rounding)
-            walk = _Walk(layout, terms, plan, executor, most, threshold, n_rows)
+            threshold = min(max(threshold, plan.rounding), HIGHEST)
+            walk = _Walk(layout, terms, plan, executor, most, threshold, n_rows, n_marks)
             walk.go(reach)
+            walk.inside.clear()  # no two walks hold theirs at once
             if best is None or walk.error_bound < best.error_bound:
                 best = walk
             self.seen.append((walk.threshold, walk.share_lost))
             self.threshold = threshold = _next_threshold(self.seen)
             met = walk.error_bound <= plan.tolerance
-            if met and (self.begun or walk.share_lost > WASTE):
+            too_good = walk.share_lost <= WASTE and walk.threshold < HIGHEST
+            if met and not (pilot and too_good):
                 break
-            if not met and (walk.is_full or walk.threshold <= plan.rounding):
+            if not met and walk.is_full:
                 break
-            if self.begun and n_rows < terms.n_samples:
+            if not met and n_rows < n_usable:
                 n_rows *= MORE_ROWS
-                threshold = max(threshold, walk.threshold / 2)
+                threshold = max(threshold, walk.threshold / 2) if self.begun else threshold
+            elif not met and walk.threshold <= plan.rounding and n_marks >= n_usable:
+                break
+            if walk.share_lost > STUCK * before:  # what is lost was not seen
+                n_marks *= MORE_ROWS
+            before = walk.share_lost
         assert best is not None
         return best
 
@@ -222,8 +236,12 @@ class _Walk:
         Smallest squared singular value kept, as a share of the total.
     n_rows
         Samples on which bases are chosen.
+    n_marks
+        Landmarks to begin with.
     inside
         Coordinates of the samples in the basis of each block, shape ``(samples, kept)``.
+    lengths
+        Their numbers of vectors, which stay when the coordinates go.
     spectra
         Of the cuts.
     is_full
@@ -237,7 +255,9 @@ class _Walk:
     most: dict[Node, int]
     threshold: float
     n_rows: int
+    n_marks: int
     inside: dict[Node, Tensor] = field(default_factory=dict)
+    lengths: dict[Node, int] = field(default_factory=dict)
     spectra: dict[Node, CutSpectrum] = field(default_factory=dict)
     is_full: bool = False
 
@@ -286,7 +306,7 @@ class _Walk:
 
     def _go_up(self, nodes: list[Node]) -> None:
         """Find the bases of blocks whose children have theirs, with as many landmarks as needed."""
-        n_marks = FIRST_LANDMARKS
+        n_marks = self.n_marks
         while nodes:
             marks = self._marks(n_marks)
             abreast = max(1, TEST_ELEMENTS // (len(self._rows) * len(marks)))
@@ -301,6 +321,7 @@ class _Walk:
                         again.append(node)
                     else:
                         self.inside[node] = coordinates
+                        self.lengths[node] = coordinates.shape[1]
             nodes, n_marks = again, 2 * n_marks
 
     def _inside(self, item: tuple[Node, Tensor]) -> Tensor | None:
@@ -333,7 +354,7 @@ class _Walk:
             return []
         found: list[Branch] = []
         for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
-            n_marks, joined = FIRST_LANDMARKS, None
+            n_marks, joined = self.n_marks, None
             while joined is None:
                 tests = inside_columns(child, self._test, self._marks(n_marks))
                 joined = self._coordinates(child, (outside, self.inside[sibling]), tests)
@@ -380,11 +401,14 @@ class _Walk:
         vectors, values = torch.linalg.svd(images @ orthonormal, full_matrices=False)[:2]
         above = max(1, int((values.square() * self._scale > self.threshold).sum()))
         most = self.most[node]
-        enough = n_marks >= OVERSAMPLING * min(above, most, len(first))
+        enough = bool(sure.any()) and n_marks >= OVERSAMPLING * min(above, most, len(first))
         if not enough and n_marks < len(self._rows):
             return None
-        self.is_full |= above > most
+        if above > most:
+            self.is_full = True
         basis = vectors[:, : min(above, most)]
+        if not basis.shape[1]:  # nothing but rounding on the other side
+            basis = torch.eye(len(first), 1).to(images)
         left, right = (part.T for part in parts)
         out = basis.new_empty(left.shape[1], basis.shape[1])
         for run in _runs(left.shape[1], len(first)):
@@ -407,18 +431,8 @@ class _Walk:
         second = torch.arange(len(right), device=left.device).repeat(len(left))
         if n_pairs <= ALL_PAIRS:
             return first, second
-        generator = torch.Generator().manual_seed(tests.shape[1])
-        mixed = torch.randn(orthonormal.shape[1], PROBES, generator=generator, dtype=tests.dtype)
-        probe = matmul(tests, orthonormal @ mixed.to(tests.device))
-        images = tests.new_zeros(n_pairs, PROBES)
-        chunk = max(1, PAIR_ELEMENTS // (len(right) * ROWS))
-        for run in _runs(len(tests), 0):
-            for begin in range(0, len(left), chunk):
-                some = left[begin : begin + chunk, None, run] * right[None, :, run]
-                here = slice(begin * len(right), begin * len(right) + some.shape[0] * len(right))
-                images[here] += matmul(some.flatten(0, 1), probe[run])
-        energies, pairs = images.square().sum(dim=1).sort(descending=True)
-        tail = (energies.sum() - energies.cumsum(0)) * (self._scale / PROBES)
+        weights, pairs = pair_weights(left, right, tests, orthonormal).sort(descending=True)
+        tail = (weights.sum() - weights.cumsum(0)) * self._scale
         number = min(int((tail > self.threshold).sum()) + 1, MOST_PAIRS)
         kept = pairs[:number].sort().values
         return first[kept], second[kept]
@@ -432,6 +446,6 @@ def _products(left: Tensor, right: Tensor, first: Tensor, second: Tensor) -> Ten
 
 
 def _runs(n_samples: int, n_products: int) -> list[slice]:
-    """Cut the samples into runs whose products fit in a cache; of ``ROWS`` for 0 products."""
-    size = max(ROWS, RUN_ELEMENTS // n_products) if n_products else ROWS
+    """Cut the samples into runs whose products fit in a cache."""
+    size = max(ROWS, RUN_ELEMENTS // n_products)
     return [slice(begin, begin + size) for begin in range(0, n_samples, size)]

@@ -206,6 +206,27 @@ def test_losses_that_are_a_power_of_the_threshold_come_to_what_is_aimed_at(power
     assert seen[-1][1] == pytest.approx(two_sided.AIM, rel=1e-6)
 
 
+@pytest.mark.parametrize("n_samples", [100, 300])
+def test_both_sides_of_what_one_vector_holds(two_sides, monkeypatch, n_samples):
+    """A pilot of which nothing is lost does not send the threshold beyond all weights."""
+    monkeypatch.setattr(two_sided, "PILOT", 64)
+    X = np.zeros((n_samples, 16))
+    X[0] = np.linspace(0, 1, 16)  # in the pilot or not
+    tensor = DataTensor(X, np.where(np.arange(n_samples) == 0, 30.0, 1.0), Trigonometric(1.0))
+    dense = entanglement_profile(tensor, route="dense")
+    found = entanglement_profile(tensor, tolerance=0.01, route="truncated")
+    assert found.tolerance_met
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+
+
+def test_both_sides_with_landmarks_that_weigh_nothing(two_sides):
+    weights = np.full(300, 1e-200)
+    weights[7] = 1.0
+    X = np.random.default_rng(0).random((300, 16))
+    found = entanglement_profile(DataTensor(X, weights), tolerance=0.1, route="truncated")
+    assert (found.entropy <= found.error_bound).all()  # nearly a product state
+
+
 def test_both_sides_keep_to_memory_and_say_what_they_reached(two_sides, monkeypatch):
     monkeypatch.setattr(data_tensor, "least_memory", lambda *_: 0.0)
     tensor = digits(600)
@@ -228,7 +249,9 @@ def test_both_sides_on_every_device(device, two_sides):
 
 
 @pytest.mark.slow
-def test_an_executor_of_processes_changes_nothing():
+@pytest.mark.parametrize("linear", [10**9, 0])
+def test_an_executor_of_processes_changes_nothing(monkeypatch, linear):
+    monkeypatch.setattr(streaming, "LINEAR", linear)
     alone = entanglement_profile(digits(300), tolerance=1e-2, route="truncated", levels=3)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         together = entanglement_profile(

@@ -68,6 +68,7 @@ class Evaluation:
         never = len(plan.radii)
         self.first = torch.where(wrong, 0, never)
         self.distance = torch.where(wrong, 0.0, torch.inf).double()
+        self.missed = torch.full_like(self.distance, torch.inf)  # nearest beyond all radii
         self.found_by: list[str | None] = ["clean" if hit else None for hit in wrong.tolist()]
         self.n_refused = self.n_black_box = 0
         self.skipped: list[str] = []
@@ -122,7 +123,7 @@ class Evaluation:
                     advance(1)
 
     def _attack(self, level: int, name: str, attack: Attack) -> None:
-        near = self.distance <= attack.reach * self.plan.radii[level]
+        near = torch.minimum(self.distance, self.missed) <= attack.reach * self.plan.radii[level]
         open_ = ((self.first > level) & near).nonzero()[:, 0]
         if not len(open_):  # a split of nothing is one empty batch, which not every model takes
             return
@@ -133,7 +134,10 @@ class Evaluation:
             steps = attack.run(task, self.plan.generator)
             fooled = task.margins(steps) < 0
             if attack.any_radius:
-                fooled &= lengths(steps, room.norm)[:, 0] <= room.radius[:, 0]
+                sizes = lengths(steps, room.norm)[:, 0]
+                beyond = torch.where(fooled, sizes, torch.inf).to(self.missed)
+                self.missed[rows] = torch.minimum(self.missed[rows], beyond)
+                fooled &= sizes <= room.radius[:, 0]
             if not bool(fooled.any()):
                 continue
             left = fooled.nonzero()[:, 0]

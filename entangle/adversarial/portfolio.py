@@ -13,8 +13,8 @@ Source: Croce and Hein 2020, arXiv:2003.01690, section 6; 2021, arXiv:2103.01208
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from entangle.adversarial.apgd import APGD, TargetedAPGD
 from entangle.adversarial.attack import Attack
@@ -101,4 +101,7 @@ def by_differences(attacks: dict[str, Attack]) -> dict[str, Attack]:
         FMN: FMN(steps=20, polish=3),
     }
     few = {name: fewer.get(type(attack), attack) for name, attack in attacks.items()}
-    return {name: attack for name, attack in few.items() if attacks[name].reach == math.inf}
+    for name, attack in few.items():
+        if isinstance(attack, APGD | TargetedAPGD):
+            few[name] = replace(attack, reach=attacks[name].reach)
+    return few
