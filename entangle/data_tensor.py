@@ -316,7 +316,10 @@ class DataTensor:
     @property
     def _unit(self) -> float:
         """Relative rounding allowed for a sum of products over all samples and features."""
-        kernel_sums = self.n_features * (self.local_dim + 4) / 2  # and ratios, and their products
+        per_feature = self.local_dim / 2
+        if self.local_dim == 2 and bool((self.vectors[:, 0] > 0).all()):
+            per_feature += 2  # ratios, and the products of first components
+        kernel_sums = self.n_features * per_feature
         return torch.finfo(torch.float64).eps * (kernel_sums + self.n_samples)
 
     def _cancelled(self, norm: float) -> DegenerateStateError:

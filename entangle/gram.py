@@ -33,7 +33,7 @@ __all__ = [
     "BATCHED_FEATURES",
     "ROWS",
     "TILE",
-    "SampleVectors",
+    "CompiledVectors",
     "factored",
     "gram_product",
     "multiply_block",
@@ -49,7 +49,7 @@ LENGTH = 1 + 1e-9  # of a vector, at most, for products of ratios far from overf
 
 
 @dataclass(frozen=True, eq=False)
-class SampleVectors:
+class CompiledVectors:
     """Local vectors of some samples as the compiled kernels read them.
 
     Attributes
@@ -62,7 +62,7 @@ class SampleVectors:
     vectors: NDArray[np.float64]
 
     @classmethod
-    def of(cls, vectors: LocalVectors) -> SampleVectors:
+    def of(cls, vectors: LocalVectors) -> CompiledVectors:
         """Fill up local vectors, shape ``(features, local, samples)``, on the CPU."""
         n_features, local, n_samples = vectors.shape
         padded = np.zeros((n_features, max(local, 2), math.ceil(n_samples / TILE) * TILE))
@@ -90,7 +90,7 @@ class SampleVectors:
 
 
 def factored(
-    rows: SampleVectors, columns: SampleVectors, spans: Sequence[tuple[int, int]]
+    rows: CompiledVectors, columns: CompiledVectors, spans: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Split samples into what :func:`multiply_block` takes, components and leads of both.
 
@@ -231,7 +231,7 @@ def _stripe(vectors, leads, out, first, last):  # pragma: no cover - compiled
 
 def _on_cpu(vectors: LocalVectors) -> NDArray[np.float64]:
     n_features, _, n_samples = vectors.shape
-    samples = SampleVectors.of(vectors)
+    samples = CompiledVectors.of(vectors)
     components, _, leads, _ = factored(samples, samples, [(0, n_features)])
     out = np.empty((n_samples, n_samples))
     # The longest rows go first, so that the threads finish together.

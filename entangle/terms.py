@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from entangle.axes import LabelWeights, LocalVectors
-from entangle.gram import SampleVectors
+from entangle.gram import CompiledVectors
 from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.tiles import TilePlan, device_tiles, tiles
@@ -73,9 +73,9 @@ class Terms:
         return tiles(plan, self.compiled, columns.compiled, weights.numpy(), out)
 
     @cached_property
-    def compiled(self) -> SampleVectors:
+    def compiled(self) -> CompiledVectors:
         """The vectors as compiled kernels read them."""
-        return SampleVectors.of(self.vectors)
+        return CompiledVectors.of(self.vectors)
 
 
 def gram_totals(terms: Terms, executor: Executor | None = None) -> tuple[float, float]:

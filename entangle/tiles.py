@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from entangle.axes import LocalVectors
-from entangle.gram import BATCHED_FEATURES, ROWS, TILE, SampleVectors, factored, multiply_block
+from entangle.gram import BATCHED_FEATURES, ROWS, TILE, CompiledVectors, factored, multiply_block
 from entangle.partition import Node
 
 __all__ = ["TilePlan", "device_tiles", "tiles"]
@@ -88,8 +88,8 @@ class TilePlan:
 
 def tiles(
     plan: TilePlan,
-    rows: SampleVectors,
-    columns: SampleVectors,
+    rows: CompiledVectors,
+    columns: CompiledVectors,
     weights: NDArray[np.float64],
     out: Tensor | None = None,
 ) -> Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from entangle.gram import SampleVectors, gram_product, row_kronecker
+from entangle.gram import CompiledVectors, gram_product, row_kronecker
 
 
 def local_vectors(n_features, local, n_samples, seed=0):
@@ -43,7 +43,7 @@ def test_vectors_with_positive_first_components_go_by_their_ratios(
     """Products of cosines of differences, in closed form."""
     angles = reach * np.random.default_rng(seed).uniform(-1, 1, size=(n_features, n_samples))
     vectors = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    assert SampleVectors.of(vectors).ratios is not None
+    assert CompiledVectors.of(vectors).ratios is not None
     expected = np.cos(angles[:, :, None] - angles[:, None]).prod(axis=0)
     assert_allclose(gram_product(vectors), expected, rtol=1e-13, atol=1e-14)
 
@@ -57,7 +57,7 @@ def test_ratios_are_left_where_they_are_unsafe(angle, n_features, length):
     angles = np.full((n_features, 5), angle)
     angles[0] += [0, 0.1, 0.2, 0.3, 0.4]
     vectors = length * torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    assert SampleVectors.of(vectors).ratios is None
+    assert CompiledVectors.of(vectors).ratios is None
     expected = np.cos(angles[0] - angles[0, :, None]) * length ** (2 * n_features)
     assert_allclose(gram_product(vectors), expected, rtol=1e-11)
 
@@ -65,7 +65,7 @@ def test_ratios_are_left_where_they_are_unsafe(angle, n_features, length):
 def test_first_components_of_zero_have_no_ratios():
     vectors = local_vectors(5, 2, 7).abs()
     vectors[3, :, 2] = torch.tensor([0.0, 1.0])
-    assert SampleVectors.of(vectors).ratios is None
+    assert CompiledVectors.of(vectors).ratios is None
     assert_allclose(gram_product(vectors), naive(vectors), rtol=1e-13)
 
 
