@@ -132,17 +132,14 @@ def critical_perturbations(
             subject.require_gradient(attack)
         task, chosen = _task(subject, y, bounds)
         generator = torch.Generator().manual_seed(random_state)
-        batches = torch.arange(len(task), device=task.labels.device).split(batch_size)
-        with progress_bar(f"{attack} perturbations", len(batches) * len(sizes), progress) as step:
-            found = [_flips(task.rows(rows), attack, sizes, generator, step) for rows in batches]
+        with progress_bar(f"{attack} perturbations", len(sizes), progress) as step:
+            found = _flips(task, attack, sizes, batch_size, generator, step)
     correct = chosen.cpu().numpy()
     first, length = np.full(len(correct), np.nan), np.full(len(correct), np.nan)
-    first[correct] = np.concatenate([part.size for part in found])
-    length[correct] = np.concatenate([part.length for part in found])
-    n_right = np.sum([part.n_right for part in found], axis=0)
-    n_flat = sum(part.n_flat for part in found)
+    first[correct], length[correct] = found.size, found.length
+    share = found.n_right / correct.sum()
     return CriticalPerturbations(
-        attack, sizes, n_right / correct.sum(), correct, first, length, n_flat, confidence
+        attack, sizes, share, correct, first, length, found.n_flat, confidence
     )
 
 
@@ -179,7 +176,7 @@ def _task(subject: Measured, y: object, bounds: Any) -> tuple[Task, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class _Flips:
-    """What a batch gave: samples still right by size; size and length at each one's first flip."""
+    """Number of samples still right by size; size and length at each one's first flip."""
 
     n_right: NDArray[np.int64]
     size: NDArray[np.float64]
@@ -191,42 +188,51 @@ def _flips(
     task: Task,
     attack: str,
     sizes: NDArray[np.float64],
+    batch_size: int,
     generator: torch.Generator,
     advance: Callable[[int], None],
 ) -> _Flips:
-    """Perturb a batch by every size."""
-    slope = task.none()
-    if attack != "random":
-        _, slope, _ = task.climb(slope, task.cross_entropy)
-    n_flat = 0 if attack == "random" else int((slope == 0).all(1).sum())
-    size = torch.full((len(task),), torch.nan, dtype=torch.float64, device=slope.device)
-    length, n_right = size.clone(), []
-    for eps in sizes.tolist():
-        samples = task.room.values(_steps(task, attack, slope, eps, generator))
-        wrong = task.victim.predicted(samples) != task.labels
-        new = wrong & size.isnan()
-        change = samples.flatten(1).double() - task.room.origin.double()
-        size = torch.where(new, eps, size)
-        length = torch.where(new, torch.linalg.vector_norm(change, dim=1), length)
-        n_right.append(int((~wrong).sum()))
+    """Perturb all samples by every size, in batches."""
+    rows = torch.arange(len(task), device=task.labels.device).split(batch_size)
+    batches = [task.rows(some) for some in rows]
+    directions = [_slope(batch) for batch in batches] if attack != "random" else []
+    n_flat = sum(int((slope == 0).all(1).sum()) for slope in directions)
+    size = torch.full((len(task),), torch.nan, dtype=torch.float64, device=task.labels.device)
+    length, n_right = size.clone(), np.zeros(len(sizes), dtype=np.int64)
+    for i, eps in enumerate(sizes.tolist()):
+        if attack == "random":  # of all samples at once: batches change nothing
+            directions = _noise(task, generator).split(batch_size)
+        for some, batch, direction in zip(rows, batches, directions, strict=True):
+            samples = batch.room.values(_steps(batch, attack, direction, eps))
+            wrong = batch.victim.predicted(samples) != batch.labels
+            new = some[wrong & size[some].isnan()]
+            change = samples.flatten(1).double() - batch.room.origin.double()
+            size[new] = eps
+            length[new] = torch.linalg.vector_norm(change[new - some[0]], dim=1)
+            n_right[i] += int((~wrong).sum())
         advance(1)
-    return _Flips(np.array(n_right), size.cpu().numpy(), length.cpu().numpy(), n_flat)
+    return _Flips(n_right, size.cpu().numpy(), length.cpu().numpy(), n_flat)
 
 
-def _steps(
-    task: Task, attack: str, slope: Tensor, eps: float, generator: torch.Generator
-) -> Tensor:
-    """Displacements of one size, given the gradient at the samples."""
+def _slope(task: Task) -> Tensor:
+    return task.climb(task.none(), task.cross_entropy)[1]
+
+
+def _noise(task: Task, generator: torch.Generator) -> Tensor:
+    like = task.none()
+    drawn = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.to(like.device)
+
+
+def _steps(task: Task, attack: str, direction: Tensor, eps: float) -> Tensor:
+    """Displacements of one size, given noise or the gradient at the samples."""
     if attack == "random":
-        noise = torch.randn(
-            slope.shape, generator=generator, dtype=slope.dtype, device=generator.device
-        )
-        return eps * noise.to(slope.device)
+        return eps * direction
     near = task.within(eps)
     if attack == "fgsm":
-        return near.room.project(eps * slope.sign())
+        return near.room.project(eps * direction.sign())
     stride = STEP if eps >= STEP else SHARE * eps
-    steps = near.room.project(stride * slope.sign())
+    steps = near.room.project(stride * direction.sign())
     for _ in range(STEPS - 1):
         _, slope, _ = near.climb(steps, near.cross_entropy)
         steps = near.room.project(steps + stride * slope.sign())
