@@ -14,7 +14,7 @@ and 1711.05101 (cosine, decoupled weight decay).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -111,16 +111,19 @@ class Group:
     Attributes
     ----------
     parameters
-        Of the module that is trained.
+        Of the module that is trained; any iterable, kept as a tuple.
     largest_rate
         Where the plan's rate peaks higher, theirs peaks here, along the same schedule.
     weight_decay
         Instead of the plan's.
     """
 
-    parameters: tuple[torch.nn.Parameter, ...]
+    parameters: Iterable[torch.nn.Parameter]
     largest_rate: float = math.inf
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(self.parameters))  # read more than once
 
 
 def train(
@@ -176,9 +179,17 @@ def train(
     Raises
     ------
     InputError
-        If the loss is not finite.
+        If the loss is not finite, there are no samples, or nothing to train.
     """
     held = tuple(validation) if validation else None
+    for name, tensors in (("data", data), ("validation", held)):
+        if tensors is not None and not (tensors and len(tensors[0])):
+            raise InputError(f"{name} has no samples; pass tensors with one row a sample")
+    if not any(p.requires_grad for p in module.parameters()):
+        raise InputError(
+            "no parameter of the module needs a gradient, so there is nothing to train; "
+            "set requires_grad on those that are to change"
+        )
     run = _Run(module, losses, tuple(data), plan, generator, groups)
     run.measures = (validation_losses or losses, scores, held)
     return run_epochs(run, plan.max_epochs, plan.patience, on_epoch=on_epoch, progress=progress)

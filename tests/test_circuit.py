@@ -154,6 +154,7 @@ def test_products_of_windows():
 
 
 def test_local_maps_are_of_the_size_of_their_inputs_at_first():
+    assert LocalLinear(50, 40, np.int64(8)).weight.shape == (40, 50, 8)
     layer = LocalLinear(50, 40, (8, 8))
     found = layer(torch.randn(20, 50, 8, 8)).detach()
     assert found.shape == (20, 40, 8, 8)

@@ -141,6 +141,17 @@ def test_a_loss_that_is_not_finite_is_an_error():
         train(module, squares(module), (X, y * math.nan), PLAN, source())
 
 
+def test_nothing_to_train_and_no_samples_are_errors():
+    module, (X, y) = linear_module(), linear_problem()
+    with pytest.raises(InputError, match="validation has no samples"):
+        train(module, squares(module), (X, y), PLAN, source(), validation=(X[:0], y[:0]))
+    with pytest.raises(InputError, match="data has no samples"):
+        train(module, squares(module), (X[:0], y[:0]), PLAN, source())
+    module.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing to train; set requires_grad"):
+        train(module, squares(module), (X, y), PLAN, source())
+
+
 def test_the_rate_rises_for_an_epoch_and_falls_to_zero():
     plan = Plan(learning_rate=2.0, max_epochs=10)
     rates = [plan.rate(progress) for progress in np.linspace(0, 10, 101)]
@@ -218,6 +229,13 @@ def test_no_step_has_one_row_alone(n_samples):
 
     train(module, losses, (X, y), Plan(max_epochs=1, batch_size=16), source())
     assert sizes == {17: [17], 33: [16, 17]}[n_samples]
+
+
+def test_a_group_takes_parameters_from_a_generator():
+    module, data = linear_module(), linear_problem()
+    slow = Group((p for p in [module.weight]), largest_rate=0.01)
+    train(module, squares(module), data, PLAN, source(), groups=[slow])
+    assert (module.weight != 0).all()
 
 
 def test_a_group_has_its_own_largest_rate_and_decay():

@@ -18,7 +18,7 @@ a form with k factors; here windows have two positions an axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 import numpy as np
@@ -88,9 +88,9 @@ class LocalLinear(nn.Module):
         of the size of inputs.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, positions: int | tuple[int, ...]):
+    def __init__(self, in_channels: int, out_channels: int, positions: Shape):
         super().__init__()
-        axes = (positions,) if isinstance(positions, int) else tuple(positions)
+        axes = tuple(positions) if isinstance(positions, Iterable) else (int(positions),)
         first = torch.randn(out_channels, in_channels, *axes) / math.sqrt(in_channels)
         self.weight = nn.Parameter(first)
 
