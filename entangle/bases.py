@@ -25,6 +25,7 @@ __all__ = [
     "exact_coordinates",
     "inside_columns",
     "joined_coordinates",
+    "orthonormal_coordinates",
     "outside_columns",
     "pair_weights",
 ]
@@ -145,14 +146,28 @@ def _orthogonal(test: Tensor) -> Tensor:
 
 
 def _normalised(item: tuple[Tensor, Tensor]) -> Tensor:
-    """Coordinates in a basis of the span of combinations of the samples' vectors.
-
-    Squared lengths are wrong by rounding of about the norm of a Gram matrix, at most the number
-    of samples. With that added, basis vectors are orthogonal and no longer than 1, and so what is
-    found of the tensor can only be too small.
-    """
+    """Coordinates in a basis of the span of combinations of the samples' vectors."""
     combinations, images = item
-    lengths, directions = torch.linalg.eigh(matmul(combinations.T, images))
-    noise = NOISE * torch.finfo(images.dtype).eps * len(images)
+    return orthonormal_coordinates(images, matmul(combinations.T, images), float(len(images)))
+
+
+def orthonormal_coordinates(images: Tensor, gram: Tensor, size: float) -> Tensor:
+    """Coordinates in an orthonormal basis, from products with vectors that are none.
+
+    Squared lengths are wrong by rounding, as a share of ``size``. With that added, basis vectors
+    are orthogonal and no longer than 1, and so what is found of the tensor can only be too small.
+
+    Parameters
+    ----------
+    images
+        Products of the samples with the vectors, shape ``(samples, vectors)``.
+    gram
+        Products of the vectors with each other.
+    size
+        Bound of the norm of the sums that ``gram`` comes from: for combinations of length 1 of
+        samples of length 1, the number of samples.
+    """
+    lengths, directions = torch.linalg.eigh(gram)
+    noise = NOISE * torch.finfo(images.dtype).eps * size
     kept = lengths > CLEAR * noise
     return matmul(images, directions[:, kept] / (lengths[kept] + noise).sqrt())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from entangle.gram import row_kronecker
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum, discarded_weight_for
-from entangle.sweep import SMALL_BLOCK, SweepPlan, is_small, reduced_density
+from entangle.sweep import SMALL_BLOCK, Spectra, SweepPlan, is_small, reduced_density
 from entangle.terms import Terms
 
 __all__ = ["Layout", "State", "basis_spectrum", "inside_spectra", "is_whole"]
@@ -69,6 +69,15 @@ class Layout:
         """Whether the cut of a block is asked for."""
         return (node.start, node.stop) in self.wanted
 
+    def inside(self, depth: int) -> set[Node]:
+        """All blocks inside those of a generation; of depth 0: all blocks."""
+        blocks = self.generations.get(depth, []) if depth else [self.root]
+        return {b for node in blocks for child in node.children for b in child.walk()}
+
+    def is_open(self, node: Node) -> bool:
+        """Whether the cut of a block inside this one is asked for."""
+        return any(self.is_wanted(b) for child in node.children for b in child.walk())
+
     def share(self, tolerance: float, n_samples: int) -> float:
         """Weight that one basis may lose so that all of them together meet the tolerance."""
         loss = discarded_weight_for(2 * tolerance, float(max(n_samples, 2)))
@@ -98,17 +107,31 @@ class State:
         Of the blocks that have a basis: shape ``(samples, basis)``.
     spectra
         Of the blocks of a generation that were worked out last.
+    alone
+        Generations whose bases are not built on those of their children.
+    last_paired
+        Last generation whose cuts are summed over all pairs of samples.
+    outsides
+        Coordinates of the samples in a basis of all that lies outside of its blocks.
     """
 
     landmarks: dict[int, int]
-    coordinates: dict[Node, Tensor]
-    spectra: dict[Node, CutSpectrum]
+    coordinates: dict[Node, Tensor] = field(default_factory=dict)
+    spectra: dict[Node, CutSpectrum] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)
+    last_paired: int = 0
+    outsides: dict[Node, Tensor] = field(default_factory=dict)
 
     def within(self, node: Node, terms: Terms) -> Tensor:
         """Coordinates of the samples within a block: in its basis, or all of them."""
         if is_whole(node, terms.vectors.shape[1]):
             return row_kronecker(terms.vectors[node.start : node.stop])
         return self.coordinates[node]
+
+    def wanted(self, layout: Layout) -> Spectra:
+        """Spectra of the cuts that are asked for, by ``(start, stop)``."""
+        found = self.spectra.items()
+        return {(n.start, n.stop): one for n, one in found if layout.is_wanted(n)}
 
 
 def basis_spectrum(values: Tensor, node: Node, plan: SweepPlan, n_samples: int) -> CutSpectrum:

@@ -11,8 +11,9 @@ random samples (landmarks). The coordinates come from those of two children - a 
 products of their basis vectors, those of highest weight - or, where that would cost more,
 exactly, as :math:`G_K \, W H_{K^c}[:, s]`. Seen upwards, the bases are a tree tensor network.
 
-The sum over all pairs grows with the square of the samples. For very many, the outside gets a
-basis too, see :mod:`entangle.two_sided`.
+The sum over all pairs grows with the square of the samples. Where bases are short, small blocks
+follow from a basis of what lies outside of the block they are in, without pairs, see
+:mod:`entangle.nested`; for very many samples all blocks do, see :mod:`entangle.two_sided`.
 
 The number of landmarks that a tolerance needs is found on a quarter of the samples first.
 
@@ -25,22 +26,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from entangle.bases import MOST_PAIRS, exact_coordinates, joined_coordinates, outside_columns
+from entangle.bases import exact_coordinates, joined_coordinates, outside_columns
+from entangle.densities import paired_densities
 from entangle.layout import Layout, State, basis_spectrum, inside_spectra, is_whole
+from entangle.nested import nested_spectra, outside_coordinates
 from entangle.parallel import map_ordered
 from entangle.partition import Node
 from entangle.progress import Shares
 from entangle.spectrum import CutSpectrum
 from entangle.sweep import Spectra, SweepPlan
-from entangle.terms import Terms, gram_totals, matmul, stripe_products
-from entangle.tiles import TilePlan
+from entangle.terms import Terms, gram_totals
 from entangle.two_sided import two_sided_spectra
 
 __all__ = ["least_memory", "prefers_streaming", "streamed_spectra"]
@@ -56,8 +58,14 @@ CANCELLED = 1e-9  # share of the terms left over that a pilot is not worked out 
 STUCK = 0.8  # a basis that grew and still loses this share of what it lost grows no more
 LINEAR = 32768  # samples from which the sum over all pairs costs more than a second basis
 FEED = 8  # a block that its parent builds on discards this much less
+NESTED = 0.55  # share of what may be lost for the first of generations that lose it together
+NEXT_NESTED = 0.4  # and for each next one, as a share of that of the one before
+JOINED_PAIRS = 2048  # products of two children's basis vectors, at most
+FORETOLD = 2.0  # times the landmarks of a pilot that need no look at their bases
+NESTED_PRODUCT = 6  # multiply-adds for each product of basis vectors: 4, as bases will grow
+PAIR_PRODUCT = 45  # multiply-adds that a block's product for a pair of samples costs
 SLACK = 1.15  # more landmarks than predicted
-FEWER = 0.6  # of those that a quarter of the samples needed: noise is a smaller part of more
+FEWER = 0.65  # of those that a quarter of the samples needed: noise is a smaller part of more
 
 
 def least_memory(terms: Terms, n_blocks: int) -> float:
@@ -121,7 +129,8 @@ def streamed_spectra(
     """
     if terms.n_samples > LINEAR:
         return two_sided_spectra(root, terms, plan, executor, max_memory, advance)
-    return _solve(root, terms, plan, executor, max_memory, advance)[0]
+    state = _solve(root, terms, plan, executor, max_memory, advance)
+    return state.wanted(Layout.of(root, plan))
 
 
 def _solve(
@@ -131,30 +140,27 @@ def _solve(
     executor: Executor | None,
     max_memory: float,
     advance: Callable[[int], None],
-) -> tuple[Spectra, dict[int, int]]:
-    """Spectra, and the number of landmarks each generation needed."""
+    pilot: bool = False,
+) -> State:
+    """Spectra and bases; a pilot ends where it can tell how many landmarks they need."""
     layout = Layout.of(root, plan)
-    first = _first_landmarks(root, terms, plan, executor, max_memory, layout)
-    state = State(first, {}, {})
-    small: list[Node] = layout.small
+    state = _first_state(root, terms, plan, executor, max_memory, layout)
     progress = Shares(len(layout.wanted), advance)
     progress.reach(0.1)
-    growing, grown = set(layout.generations), set()
+    growing, grown, last = set(layout.generations), set(), 0
     _fit(state, layout, terms, max_memory, {})
     for _ in range(ROUNDS):
+        state.last_paired = _last_paired(state, layout, terms, plan)
         needed = _needed(state, layout, terms, plan)
         lost = {node: found.missing for node, found in state.spectra.items()}
         evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
         progress.reach(0.4)
-        densities = _densities(state, layout, terms, small, evaluated, executor, progress)
-        for node in small:
-            found = inside_spectra(node, densities[node], layout, plan, terms.n_samples)
-            state.spectra |= found
-        small = []
-        for node in evaluated:
-            values = torch.linalg.eigvalsh(densities[node])
-            state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
+        evaluated += _pair(state, layout, terms, plan, needed, evaluated, last, executor, progress)
+        _nest(state, layout, terms, plan, evaluated, executor)
+        last = state.last_paired
         progress.reach(0.9)
+        if all(found.error_bound <= plan.tolerance for found in state.wanted(layout).values()):
+            break
         before = dict(state.landmarks)
         growing = _grow(state, layout, terms, plan, needed)
         for depth in growing & grown:
@@ -162,32 +168,42 @@ def _solve(
                 state.landmarks[depth] = before[depth]
         _fit(state, layout, terms, max_memory, before)
         grown = {depth for depth in growing if state.landmarks[depth] > before[depth]}
-        if not grown:
+        told = all(state.landmarks[depth] <= FORETOLD * before[depth] for depth in grown)
+        if not grown or (pilot and told):
             break
     progress.reach(1.0)
-    wanted = {node: found for node, found in state.spectra.items() if layout.is_wanted(node)}
-    return {(node.start, node.stop): found for node, found in wanted.items()}, state.landmarks
+    return state
 
 
-def _first_landmarks(
+def _first_state(
     root: Node,
     terms: Terms,
     plan: SweepPlan,
     executor: Executor | None,
     max_memory: float,
     layout: Layout,
-) -> dict[int, int]:
-    """Count the landmarks to begin with: somewhat fewer than a quarter of the samples needed."""
+) -> State:
+    """Begin with somewhat fewer landmarks than a quarter of the samples needed."""
+    begin = State(dict.fromkeys(layout.generations, FIRST_LANDMARKS))
     if terms.n_samples <= 2 * PILOT:
-        return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
+        return begin
     some = torch.randperm(terms.n_samples, generator=torch.Generator().manual_seed(0))
     part = terms.take(some[: terms.n_samples // 4].to(terms.weights.device))
     total, magnitude = gram_totals(part, executor)
     if total < CANCELLED * magnitude:
-        return dict.fromkeys(layout.generations, FIRST_LANDMARKS)
+        return begin
     smaller = replace(plan, total=total)
-    needed = _solve(root, part, smaller, executor, max_memory, lambda _: None)[1]
-    return {depth: math.ceil(FEWER * number) for depth, number in needed.items()}
+    pilot = _solve(root, part, smaller, executor, max_memory, lambda _: None, pilot=True)
+    begin.alone = pilot.alone
+    longer = FEWER / NESTED  # of bases that others are nested in: they lose less
+    last = -1
+    while begin.last_paired > last:
+        last = begin.last_paired
+        for depth, number in pilot.landmarks.items():
+            nests = _share(layout, depth, last) < 1
+            begin.landmarks[depth] = math.ceil((longer if nests else FEWER) * number)
+        begin.last_paired = _last_paired(begin, layout, terms, plan)
+    return begin
 
 
 def _fit(
@@ -223,18 +239,52 @@ def _from_children(state: State, layout: Layout, terms: Terms, plan: SweepPlan, 
         ),
         default=0,
     )
-    return max(below, whole) ** 2 <= min(MOST_PAIRS, terms.n_samples / 2)
+    return d not in state.alone and max(below, whole) <= _longest_joined(terms)
+
+
+def _longest_joined(terms: Terms) -> int:
+    """Longest bases of two children whose products are looked through."""
+    return math.isqrt(min(JOINED_PAIRS, terms.n_samples))
+
+
+def _last_paired(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> int:
+    """Last generation whose cuts are summed over all pairs of samples; it never moves up.
+
+    The blocks inside of it follow from bases of its outsides where that costs less: with r basis
+    vectors outside and q and s within the halves, some r q s multiply-adds a sample, against s and
+    a product for each other sample.
+    """
+    last = max(layout.generations, default=0) + 1
+    if terms.vectors.device.type != "cpu":  # pairs cost little there
+        return last
+
+    def width(node: Node, depth: int) -> int:
+        whole = is_whole(node, plan.local)
+        return plan.local**node.size if whole else state.landmarks[depth]
+
+    for depth in sorted(layout.generations, reverse=True):
+        for node in layout.generations[depth]:
+            q, s = sorted(width(child, depth + 1) for child in node.children)
+            paired = terms.n_samples * (PAIR_PRODUCT + s)
+            if NESTED_PRODUCT * state.landmarks[depth] * q * s > paired:
+                return max(last, state.last_paired)
+        last = depth
+    return max(last, state.last_paired)
 
 
 def _needed(state: State, layout: Layout, terms: Terms, plan: SweepPlan) -> dict[int, list[Node]]:
-    """Blocks that need a basis: those asked for, and those that their parents build on."""
+    """Blocks that need a basis: those asked for, and those that others build on."""
     needed: dict[int, list[Node]] = {}
     for depth in sorted(layout.generations):
-        kept = [node for node in layout.generations[depth] if layout.is_wanted(node)]
-        parents = needed.get(depth - 1, [])
-        if parents and _from_children(state, layout, terms, plan, depth - 1):
-            below = {child for node in parents for child in node.children}
-            kept = [n for n in layout.generations[depth] if n in below or layout.is_wanted(n)]
+        parents, last = needed.get(depth - 1, []), state.last_paired
+        joined = bool(parents) and _from_children(state, layout, terms, plan, depth - 1)
+        opened = [n for n in parents if joined or (depth > last and layout.is_open(n))]
+        below = {child for node in opened for child in node.children}
+        kept = [
+            node
+            for node in layout.generations[depth]
+            if node in below or layout.is_wanted(node) or (depth == last and layout.is_open(node))
+        ]
         if kept:
             needed[depth] = kept
     return needed
@@ -249,16 +299,30 @@ def _grow(
 ) -> set[int]:
     """Raise the numbers of landmarks where the tolerance is not met; the generations concerned.
 
-    A generation that lost too much through its children only is among them, as it is.
+    A generation that lost too much through its children only is among them, as it is, and one
+    whose children would need bases too long to be joined is from then on worked out alone.
     """
     growing: set[int] = set()
+    nested = [nodes for depth, nodes in needed.items() if depth >= state.last_paired]
+    above = {child: node for nodes in nested for node in nodes for child in node.children}
     joined = {depth for depth in needed if _from_children(state, layout, terms, plan, depth)}
     for depth in sorted(needed, reverse=True):
-        feeds, fed = depth - 1 in joined, depth in joined and depth + 1 in growing
-        ratio = 1.0
-        for node in needed[depth]:
-            below = [state.spectra[c].missing for c in node.children if c in state.spectra]
-            ratio = max(ratio, _growth(state.spectra[node], plan, feeds, sum(below) * fed))
+        mended = depth + 1 in growing or depth in state.alone
+        feeds, fed = depth - 1 in joined, depth in joined and mended
+        share = _share(layout, depth, state.last_paired)
+
+        def ratio_for(share: float, nodes: list[Node] = needed[depth], fed: bool = fed) -> float:
+            found, ratio = state.spectra, 1.0
+            for node in nodes:
+                lost = sum(found[c].missing for c in node.children if c in found) if fed else 0.0
+                lost += found[above[node]].missing if node in above else 0.0
+                ratio = max(ratio, _growth(found[node], plan, share, lost))
+            return ratio
+
+        ratio = ratio_for(min(share, 1 / FEED) if feeds else share)
+        if feeds and state.landmarks[depth] * ratio > _longest_joined(terms):
+            state.alone.add(depth - 1)
+            ratio = ratio_for(share)
         if ratio > 1 or (fed and not _all_met(state, needed[depth], plan)):
             growing.add(depth)
         state.landmarks[depth] = math.ceil(state.landmarks[depth] * ratio)
@@ -269,16 +333,27 @@ def _all_met(state: State, nodes: list[Node], plan: SweepPlan) -> bool:
     return all(state.spectra[node].error_bound <= plan.tolerance for node in nodes)
 
 
-def _growth(found: CutSpectrum, plan: SweepPlan, feeds: bool, below: float) -> float:
+def _share(layout: Layout, depth: int, last_paired: int) -> float:
+    """Share of what may be lost that a generation may lose itself.
+
+    What it loses, and what the other half of its parent loses, the cuts of the blocks inside
+    lose as well where they are not paired.
+    """
+    if depth < last_paired or last_paired not in layout.generations:
+        return 1.0
+    return NESTED * NEXT_NESTED ** (depth - last_paired)
+
+
+def _growth(found: CutSpectrum, plan: SweepPlan, share: float, others: float) -> float:
     """Factor on the number of landmarks that meets the tolerance; 1 if they are enough.
 
     The discarded weight falls like a power of their number, taken from the weights found; what
-    the children lost, ``below``, they will make good.
+    other bases lost, ``others``, those will make good.
     """
     met = found.error_bound <= plan.tolerance or found.missing <= found.rounding
-    goal = max(found.goal(plan.tolerance) / (FEED if feeds else 1), found.rounding)
-    own = found.missing - below
-    if (met and (own <= goal or not feeds)) or (below > 0 and own <= goal / 2):
+    goal = max(share * found.goal(plan.tolerance), found.rounding)
+    own = found.missing - others
+    if (met and (own <= goal or share == 1)) or (others > 0 and own <= goal / 2):
         return 1.0
     own = max(own, found.rounding)
     third = found.weights[max(1, found.weights.size // 3) :].sum() + own
@@ -327,39 +402,62 @@ def _bases(
 # -- density matrices --------------------------------------------------------------------------
 
 
-def _densities(
+def _pair(
     state: State,
     layout: Layout,
     terms: Terms,
-    small: list[Node],
-    based: list[Node],
+    plan: SweepPlan,
+    needed: dict[int, list[Node]],
+    evaluated: list[Node],
+    last: int,
     executor: Executor | None,
     progress: Shares,
-) -> dict[Node, Tensor]:
-    """Reduced density matrices (not normalised), each in its block's basis."""
-    groups: dict[int, list[Node]] = {}
-    for node in [*small, *based]:
-        whole = node not in state.coordinates
-        width = terms.vectors.shape[1] ** node.size if whole else state.coordinates[node].shape[1]
-        groups.setdefault(width, []).append(node)
-    nodes = [node for group in groups.values() for node in group]
-    stacks = [
-        torch.stack([state.within(node, terms) for node in group]) for group in groups.values()
-    ]
-    tile_plan = TilePlan.of(layout.root, outside=nodes)
-    parts = terms.stripes(terms.tile(len(nodes)))
-    work = partial(_stripe_densities, [terms.take(p) for p in parts], tile_plan, stacks, parts)
-    sums: list[Tensor] = []
-    for i, found in enumerate(map_ordered(work, range(len(parts) - 1, -1, -1), executor), 1):
-        sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
-        progress.reach(0.4 + 0.5 * (1 - (1 - i / len(parts)) ** 2))  # the longest come first
-    densities = [density + density.mT for density in sums]
-    return dict(zip(nodes, (one for stack in densities for one in stack), strict=True))
+) -> list[Node]:
+    """Work out the cuts that are summed over pairs, and the outsides that others follow from.
+
+    Those are the cuts whose bases are new, and those that were inside the generation ``last`` and
+    are not inside the last paired one now. They are returned.
+    """
+    before, nested = layout.inside(last), layout.inside(state.last_paired)
+    fresh = (before - nested).union(evaluated) - nested
+    small = [node for node in layout.small if node in before and node not in nested]
+    based = [node for nodes in needed.values() for node in nodes if node in fresh]
+    if not small and not based:
+        return []
+    outward = {n for n in layout.generations.get(state.last_paired, []) if layout.is_open(n)}
+
+    def reach(share: float) -> None:
+        progress.reach(0.4 + 0.5 * share)
+
+    nodes = [*small, *based]
+    sums = paired_densities(layout.root, terms, state, nodes, outward, executor, reach)
+    for node, (density, images) in sums.items():
+        if is_whole(node, plan.local):
+            state.spectra |= inside_spectra(node, density, layout, plan, terms.n_samples)
+            continue
+        values = torch.linalg.eigvalsh(density)
+        state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
+        if images is not None:
+            state.outsides[node] = outside_coordinates(images, density, terms)
+    return based
 
 
-def _stripe_densities(
-    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], parts: list[slice], i: int
-) -> list[Tensor]:
-    """Half of the share of a stripe: the other half is its transpose."""
-    images = stripe_products(cut, plan, stacks, i, lower=True)
-    return [matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
+def _nest(
+    state: State,
+    layout: Layout,
+    terms: Terms,
+    plan: SweepPlan,
+    evaluated: list[Node],
+    executor: Executor | None,
+) -> None:
+    """Work out the cuts inside the last generation that is summed over pairs."""
+    last = [node for node in layout.generations.get(state.last_paired, []) if layout.is_open(node)]
+    if {block for node in last for block in node.walk()}.isdisjoint(evaluated):
+        return
+    threads = executor if isinstance(executor, ThreadPoolExecutor) else None
+
+    def work(node: Node) -> dict[Node, CutSpectrum]:
+        return nested_spectra(node, state.outsides[node], state, layout, plan, terms)
+
+    for found in map_ordered(work, last, threads):
+        state.spectra |= found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -124,7 +125,12 @@ def _stripe_columns(plan: TilePlan, landmarks: list[Terms], rows: Terms) -> Tens
 
 
 def stripe_products(
-    cut: list[Terms], plan: TilePlan, stacks: list[Tensor], i: int, lower: bool = False
+    cut: list[Terms],
+    plan: TilePlan,
+    stacks: list[Tensor],
+    i: int,
+    lower: bool = False,
+    mirrors: Sequence[Tensor | None] = (),
 ) -> list[Tensor]:
     """Rows of the products of the Gram matrices of a plan with the columns of stacks.
 
@@ -140,6 +146,9 @@ def stripe_products(
         The stripe whose rows are wanted.
     lower
         Take only what is left of the diagonal, and half of the tile on it.
+    mirrors
+        With ``lower``, for some stacks: where the products of the transposed tiles with this
+        stripe's columns are added, ``(blocks, samples to the end of the stripe, columns)``.
     """
     images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
     room = [torch.empty_like(image) for image in images]
@@ -156,5 +165,9 @@ def stripe_products(
                 image += product
             else:
                 image.baddbmm_(some, A[:, here])
+        for A, some, mirror in zip(stacks, matrices, mirrors, strict=False):
+            if mirror is not None:
+                own = slice(sum(t.n_samples for t in cut[:i]), mirror.shape[1])
+                mirror[:, here] += matmul(some.mT, A[:, own])
         begin = here.stop
     return images

@@ -350,7 +350,7 @@ class _Walk:
     def _below(self, branch: Branch) -> list[Branch]:
         """Find the bases of the outsides of the two halves of a block."""
         parent, outside = branch
-        if is_whole(parent, self.plan.local) or not self._is_open(parent):
+        if is_whole(parent, self.plan.local) or not self.layout.is_open(parent):
             return []
         found: list[Branch] = []
         for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
@@ -361,10 +361,6 @@ class _Walk:
                 n_marks *= 2
             found.append((child, joined))
         return found
-
-    def _is_open(self, node: Node) -> bool:
-        """Whether a cut below is wanted."""
-        return any(self.layout.is_wanted(b) for child in node.children for b in child.walk())
 
     def _across(self, branch: Branch) -> dict[Node, CutSpectrum]:
         """Spectra of a block, or of all wanted blocks inside it if its space is small."""

@@ -239,7 +239,11 @@ ROUTES = {
         "data_tensor.DENSE_ELEMENTS": 1, "sweep.SMALL_BLOCK": 1, "spectrum.FIRST_SKETCH": 3,
     },
     "truncated": {"sweep.SMALL_BLOCK": 4, "streaming.FIRST_LANDMARKS": 2},
-    "exact coordinates": {"sweep.SMALL_BLOCK": 1, "streaming.MOST_PAIRS": 1},
+    "exact coordinates": {"sweep.SMALL_BLOCK": 1, "streaming.JOINED_PAIRS": 1},
+    "nested": {
+        "sweep.SMALL_BLOCK": 2, "streaming.NESTED_PRODUCT": 0, "streaming.FIRST_LANDMARKS": 2,
+    },
+    "paired": {"sweep.SMALL_BLOCK": 2, "streaming.NESTED_PRODUCT": 1e9},
     "two-sided": {
         "sweep.SMALL_BLOCK": 4, "streaming.LINEAR": 0, "two_sided.ALL_PAIRS": 1,
         "two_sided.FIRST_LANDMARKS": 3,
@@ -251,7 +255,9 @@ ROUTES = {
     "pilot": {"sweep.SMALL_BLOCK": 4, "streaming.PILOT": 8},
     "stochastic": {"sweep.SMALL_BLOCK": 1, "spectrum.SUBSPACE": 2},
 }  # fmt: skip
-STREAMED = {"truncated", "exact coordinates", "two-sided", "two-sided on few", "pilot"}
+STREAMED = {
+    "truncated", "exact coordinates", "nested", "paired", "two-sided", "two-sided on few", "pilot",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("route", ROUTES)

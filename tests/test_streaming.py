@@ -1,10 +1,11 @@
+import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
@@ -12,8 +13,10 @@ from sklearn.datasets import load_digits
 from entangle import DataTensor, data_tensor, entanglement_profile, streaming, two_sided
 from entangle.embedding import OneHot, Polynomial, Trigonometric
 from entangle.gram import gram_product
+from entangle.layout import Layout, State
 from entangle.partition import CanonicalTree
 from entangle.streaming import prefers_streaming
+from entangle.sweep import SweepPlan
 from entangle.terms import Terms, gram_totals
 from entangle.tiles import TilePlan
 
@@ -81,7 +84,9 @@ def test_totals_are_the_sums_over_all_pairs(n_samples):
 
 STREAMS = {
     "one side": {},
-    "exact coordinates": {"streaming.MOST_PAIRS": 1},
+    "exact coordinates": {"streaming.JOINED_PAIRS": 1},
+    "all cuts from pairs": {"streaming.NESTED_PRODUCT": 1e9},
+    "all cuts nested": {"streaming.NESTED_PRODUCT": 0},
     "chosen products": {"bases.ALL_PAIRS": 64},
     "both sides": {"streaming.LINEAR": 0},
 }
@@ -136,6 +141,50 @@ def test_directions_made_of_rounding_do_not_add_weight(monkeypatch, route, reach
     assert abs(found.entropy[0] - dense.entropy[0]) <= found.error_bound[0] + dense.error_bound[0]
     few, all_ = found.schmidt_weights[0], dense.schmidt_weights[0]
     assert (few - all_[: few.size]).max() <= 1e-12
+
+
+@settings(max_examples=20)
+@given(
+    shape=st.sampled_from([32, 37, (5, 7), (3, 4, 5)]),
+    theta=st.sampled_from([0.085, 0.3, 1.0]),
+    n_labels=st.integers(1, 2),
+    levels=st.sampled_from([None, 2, [3], [1, 3]]),
+    repeated=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_nested_cuts_never_have_more_than_the_true_weights(
+    shape, theta, n_labels, levels, repeated, seed
+):
+    rng = np.random.default_rng(seed)
+    X = rng.random((90, 3)) @ rng.random((3, math.prod(np.atleast_1d(shape))))
+    X, weights = (X[np.arange(90) % 40] if repeated else X), rng.normal(size=(90, n_labels))
+    tensor = DataTensor(X, weights, Trigonometric(theta))
+    dense = entanglement_profile(tensor, shape, levels, route="dense")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(streaming, "NESTED_PRODUCT", 0)
+        found = entanglement_profile(tensor, shape, levels, 1e-2, route="truncated")
+    assert found.partitions == dense.partitions
+    difference = np.abs(found.entropy - dense.entropy)
+    assert (difference <= found.error_bound + dense.error_bound).all()
+    for few, all_ in zip(found.schmidt_weights, dense.schmidt_weights, strict=True):
+        both = min(few.size, all_.size)
+        assert (few[:both] <= all_[:both] + 1e-12).all()  # one by one
+        assert (few[both:] <= 1e-12).all()
+
+
+def test_cuts_are_nested_where_that_costs_less():
+    plan = SweepPlan(1.0, 0.0, 1e-3, 8, None, 256, 2, 1, "truncated")
+    layout = Layout.of(CanonicalTree(256).root, plan)
+
+    def last_paired(n_samples, *landmarks, before=0):
+        state = State(dict(enumerate(landmarks, start=1)), last_paired=before)
+        return streaming._last_paired(state, layout, random_terms(2, 2, n_samples), plan)
+
+    assert last_paired(8000, 420, 310, 80, 40, 20) == 4
+    assert last_paired(30000, 420, 310, 80, 40, 20) == 3
+    assert last_paired(8000, 20, 20, 20, 20, 20) == 1
+    assert last_paired(8000, 20, 20, 20, 20, 20, before=3) == 3  # it never moves up
+    assert last_paired(1000, 500, 500, 500, 500, 500) == 6  # none: there are five generations
 
 
 @pytest.mark.parametrize("linear", [False, True])
