@@ -67,9 +67,10 @@ def nested_spectra(
     spectra: dict[Node, CutSpectrum] = {}
     for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
         inside, beside = state.within(child, terms), state.within(sibling, terms)
-        size = max(ROWS, RUN_ELEMENTS // (outside.shape[1] * beside.shape[1]))
+        n_products = outside.shape[1] * beside.shape[1]
+        size = max(ROWS, RUN_ELEMENTS // max(n_products, 1))
         runs = [slice(begin, begin + size) for begin in range(0, terms.n_samples, size)]
-        matrix = inside.new_zeros(inside.shape[1], outside.shape[1] * beside.shape[1])
+        matrix = inside.new_zeros(inside.shape[1], n_products)
         for run in runs:
             matrix += matmul(inside[run].T, _products(outside[run], beside[run]))
         density = matmul(matrix, matrix.T)
