@@ -49,9 +49,15 @@ def outside_coordinates(images: Tensor, density: Tensor, terms: Terms) -> Tensor
 
 
 def nested_spectra(
-    parent: Node, outside: Tensor, state: State, layout: Layout, plan: SweepPlan, terms: Terms
+    parent: Node,
+    outside: Tensor,
+    blocks: set[Node],
+    state: State,
+    layout: Layout,
+    plan: SweepPlan,
+    terms: Terms,
 ) -> dict[Node, CutSpectrum]:
-    """Spectra of the blocks inside ``parent`` that have a basis or are served whole.
+    """Spectra of the blocks inside ``parent`` that are in ``blocks``, and all wanted in them.
 
     Parameters
     ----------
@@ -59,6 +65,8 @@ def nested_spectra(
         A block.
     outside
         Coordinates of the samples in a basis of its outside, shape ``(samples, kept)``.
+    blocks
+        Blocks that have a basis or are served whole, and all between them and ``parent``.
     state
         Holds the coordinates within the blocks inside.
     layout, plan, terms
@@ -66,6 +74,8 @@ def nested_spectra(
     """
     spectra: dict[Node, CutSpectrum] = {}
     for child, sibling in zip(parent.children, parent.children[::-1], strict=True):
+        if child not in blocks:
+            continue
         inside, beside = state.within(child, terms), state.within(sibling, terms)
         n_products = outside.shape[1] * beside.shape[1]
         size = max(ROWS, RUN_ELEMENTS // max(n_products, 1))
@@ -79,10 +89,10 @@ def nested_spectra(
             continue
         values = torch.linalg.eigvalsh(density)
         spectra[child] = basis_spectrum(values, child, plan, terms.n_samples)
-        if layout.is_open(child):
+        if not blocks.isdisjoint(child.children):
             parts = [matmul(_products(outside[run], beside[run]), matrix.T) for run in runs]
             below = outside_coordinates(torch.cat(parts), density, terms)
-            spectra |= nested_spectra(child, below, state, layout, plan, terms)
+            spectra |= nested_spectra(child, below, blocks, state, layout, plan, terms)
     return spectra
 
 

@@ -155,8 +155,9 @@ def _solve(
         lost = {node: found.missing for node, found in state.spectra.items()}
         evaluated = _bases(state, layout, terms, plan, needed, growing, executor)
         progress.reach(0.4)
-        evaluated += _pair(state, layout, terms, plan, needed, evaluated, last, executor, progress)
-        _nest(state, layout, terms, plan, evaluated, executor)
+        blocks = {*layout.small}.union(*needed.values())
+        evaluated += _pair(state, layout, terms, plan, blocks, evaluated, last, executor, progress)
+        _nest(state, layout, terms, plan, blocks, evaluated, executor)
         last = state.last_paired
         progress.reach(0.9)
         if all(found.error_bound <= plan.tolerance for found in state.wanted(layout).values()):
@@ -407,7 +408,7 @@ def _pair(
     layout: Layout,
     terms: Terms,
     plan: SweepPlan,
-    needed: dict[int, list[Node]],
+    blocks: set[Node],
     evaluated: list[Node],
     last: int,
     executor: Executor | None,
@@ -418,18 +419,16 @@ def _pair(
     Those are the cuts whose bases are new, and those that were inside the generation ``last`` and
     are not inside the last paired one now. They are returned.
     """
-    before, nested = layout.inside(last), layout.inside(state.last_paired)
-    fresh = (before - nested).union(evaluated) - nested
-    small = [node for node in layout.small if node in before and node not in nested]
-    based = [node for nodes in needed.values() for node in nodes if node in fresh]
-    if not small and not based:
+    nested = layout.inside(state.last_paired)
+    fresh = (blocks & layout.inside(last)).union(evaluated) - nested
+    nodes = [node for node in layout.root.walk() if node in fresh]
+    if not nodes:
         return []
-    outward = {n for n in layout.generations.get(state.last_paired, []) if layout.is_open(n)}
+    outward = set(_outward(state, layout, blocks))
 
     def reach(share: float) -> None:
         progress.reach(0.4 + 0.5 * share)
 
-    nodes = [*small, *based]
     sums = paired_densities(layout.root, terms, state, nodes, outward, executor, reach)
     for node, (density, images) in sums.items():
         if is_whole(node, plan.local):
@@ -439,7 +438,13 @@ def _pair(
         state.spectra[node] = basis_spectrum(values, node, plan, terms.n_samples)
         if images is not None:
             state.outsides[node] = outside_coordinates(images, density, terms)
-    return based
+    return nodes
+
+
+def _outward(state: State, layout: Layout, blocks: set[Node]) -> list[Node]:
+    """Blocks of the last paired generation that others are nested in."""
+    last = layout.generations.get(state.last_paired, [])
+    return [node for node in last if not blocks.isdisjoint(node.children)]
 
 
 def _nest(
@@ -447,17 +452,18 @@ def _nest(
     layout: Layout,
     terms: Terms,
     plan: SweepPlan,
+    blocks: set[Node],
     evaluated: list[Node],
     executor: Executor | None,
 ) -> None:
     """Work out the cuts inside the last generation that is summed over pairs."""
-    last = [node for node in layout.generations.get(state.last_paired, []) if layout.is_open(node)]
+    last = _outward(state, layout, blocks)
     if {block for node in last for block in node.walk()}.isdisjoint(evaluated):
         return
     threads = executor if isinstance(executor, ThreadPoolExecutor) else None
 
     def work(node: Node) -> dict[Node, CutSpectrum]:
-        return nested_spectra(node, state.outsides[node], state, layout, plan, terms)
+        return nested_spectra(node, state.outsides[node], blocks, state, layout, plan, terms)
 
     for found in map_ordered(work, last, threads):
         state.spectra |= found

@@ -148,21 +148,24 @@ def test_directions_made_of_rounding_do_not_add_weight(monkeypatch, route, reach
     shape=st.sampled_from([32, 37, (5, 7), (3, 4, 5)]),
     theta=st.sampled_from([0.085, 0.3, 1.0]),
     n_labels=st.integers(1, 2),
-    levels=st.sampled_from([None, 2, [3], [1, 3]]),
+    levels=st.sampled_from([None, 1, 2, [3], [1, 3]]),
+    tolerance=st.sampled_from([1e-8, 1e-4, 1e-2]),
     repeated=st.booleans(),
     seed=st.integers(0, 100),
 )
 def test_nested_cuts_never_have_more_than_the_true_weights(
-    shape, theta, n_labels, levels, repeated, seed
+    shape, theta, n_labels, levels, tolerance, repeated, seed
 ):
     rng = np.random.default_rng(seed)
-    X = rng.random((90, 3)) @ rng.random((3, math.prod(np.atleast_1d(shape))))
+    n_features = math.prod(np.atleast_1d(shape))
+    X = rng.random((90, 3)) @ rng.random((3, n_features)) + 0.3 * rng.random((90, n_features))
     X, weights = (X[np.arange(90) % 40] if repeated else X), rng.normal(size=(90, n_labels))
     tensor = DataTensor(X, weights, Trigonometric(theta))
     dense = entanglement_profile(tensor, shape, levels, route="dense")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(streaming, "NESTED_PRODUCT", 0)
-        found = entanglement_profile(tensor, shape, levels, 1e-2, route="truncated")
+        monkeypatch.setattr(streaming, "FIRST_LANDMARKS", 4)
+        found = entanglement_profile(tensor, shape, levels, tolerance, route="truncated")
     assert found.partitions == dense.partitions
     difference = np.abs(found.entropy - dense.entropy)
     assert (difference <= found.error_bound + dense.error_bound).all()
@@ -170,6 +173,18 @@ def test_nested_cuts_never_have_more_than_the_true_weights(
         both = min(few.size, all_.size)
         assert (few[:both] <= all_[:both] + 1e-12).all()  # one by one
         assert (few[both:] <= 1e-12).all()
+
+
+@pytest.mark.parametrize("levels", [1, [2], 3])
+def test_cuts_that_nothing_wanted_is_nested_in(monkeypatch, levels):
+    monkeypatch.setattr(streaming, "NESTED_PRODUCT", 0)
+    monkeypatch.setattr(streaming, "FIRST_LANDMARKS", 4)
+    X, weights = np.random.default_rng(0).random((200, 64)), np.arange(200) - 90.0
+    tensor = DataTensor(X, weights, Trigonometric(0.3))
+    found = entanglement_profile(tensor, 64, levels, 1e-6, route="truncated")
+    assert not found.tolerance_met  # the bases grew, as far as they may
+    dense = entanglement_profile(tensor, 64, levels, route="dense")
+    assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
 
 
 def test_cuts_are_nested_where_that_costs_less():
