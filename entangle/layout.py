@@ -106,7 +106,7 @@ class State:
     coordinates
         Of the blocks that have a basis: shape ``(samples, basis)``.
     spectra
-        Of the blocks of a generation that were worked out last.
+        Of every block, as it was worked out last.
     alone
         Generations whose bases are not built on those of their children.
     last_paired

@@ -44,7 +44,7 @@ def outside_coordinates(images: Tensor, density: Tensor, terms: Terms) -> Tensor
     terms
         All terms.
     """
-    size = float(terms.n_samples * terms.weights.square().sum())
+    size = float(terms.weights.norm(dim=1).sum()) ** 2  # no sum over pairs is larger
     return orthonormal_coordinates(images, density, size)
 
 

@@ -33,14 +33,17 @@ Result = TypeVar("Result")
 def map_ordered(
     function: Callable[[Item], Result], items: Iterable[Item], executor: Executor | None = None
 ) -> Iterator[Result]:
-    """Results of ``function`` over ``items``, in order; work not begun is cancelled on error."""
+    """Results of ``function`` over ``items``, in order; work not begun is cancelled on error.
+
+    A result that was taken is not kept.
+    """
     if executor is None:
         yield from map(function, items)
         return
-    futures = [executor.submit(function, item) for item in items]
+    futures = deque(executor.submit(function, item) for item in items)
     try:
-        for future in futures:
-            yield future.result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         for future in futures:
             future.cancel()

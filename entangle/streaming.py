@@ -147,9 +147,10 @@ def _solve(
     state = _first_state(root, terms, plan, executor, max_memory, layout)
     progress = Shares(len(layout.wanted), advance)
     progress.reach(0.1)
-    growing, grown, last = set(layout.generations), set(), 0
+    growing, grown, last, rounds = set(layout.generations), set(), 0, 0
     _fit(state, layout, terms, max_memory, {})
-    for _ in range(ROUNDS):
+    while True:
+        rounds += 1
         state.last_paired = _last_paired(state, layout, terms, plan)
         needed = _needed(state, layout, terms, plan)
         lost = {node: found.missing for node, found in state.spectra.items()}
@@ -169,9 +170,16 @@ def _solve(
                 state.landmarks[depth] = before[depth]
         _fit(state, layout, terms, max_memory, before)
         grown = {depth for depth in growing if state.landmarks[depth] > before[depth]}
-        told = all(state.landmarks[depth] <= FORETOLD * before[depth] for depth in grown)
-        if not grown or (pilot and told):
+        if pilot and all(state.landmarks[d] <= FORETOLD * before[d] for d in grown):
             break
+        growing = growing if grown else set()
+        if not grown or rounds == ROUNDS:
+            nested = layout.inside(state.last_paired).intersection(state.spectra)
+            met = all(state.spectra[node].error_bound <= plan.tolerance for node in nested)
+            if not nested or (met and not grown):
+                break
+            # Nested blocks lose what several bases lose: on without them.
+            state.last_paired, rounds = max(layout.generations) + 1, 0
     progress.reach(1.0)
     return state
 
@@ -188,10 +196,10 @@ def _first_state(
     begin = State(dict.fromkeys(layout.generations, FIRST_LANDMARKS))
     if terms.n_samples <= 2 * PILOT:
         return begin
-    some = torch.randperm(terms.n_samples, generator=torch.Generator().manual_seed(0))
-    part = terms.take(some[: terms.n_samples // 4].to(terms.weights.device))
+    usable = terms.landmarks(seed=0)
+    part = terms.take(usable[: len(usable) // 4])
     total, magnitude = gram_totals(part, executor)
-    if total < CANCELLED * magnitude:
+    if total <= CANCELLED * magnitude:
         return begin
     smaller = replace(plan, total=total)
     pilot = _solve(root, part, smaller, executor, max_memory, lambda _: None, pilot=True)
@@ -312,11 +320,12 @@ def _grow(
         feeds, fed = depth - 1 in joined, depth in joined and mended
         share = _share(layout, depth, state.last_paired)
 
-        def ratio_for(share: float, nodes: list[Node] = needed[depth], fed: bool = fed) -> float:
+        def ratio_for(share: float, depth: int = depth, fed: bool = fed) -> float:
             found, ratio = state.spectra, 1.0
-            for node in nodes:
+            built_on = depth - 1 in joined  # who builds on this generation cannot be blamed
+            for node in needed[depth]:
                 lost = sum(found[c].missing for c in node.children if c in found) if fed else 0.0
-                lost += found[above[node]].missing if node in above else 0.0
+                lost += found[above[node]].missing if node in above and not built_on else 0.0
                 ratio = max(ratio, _growth(found[node], plan, share, lost))
             return ratio
 
@@ -425,6 +434,7 @@ def _pair(
     if not nodes:
         return []
     outward = set(_outward(state, layout, blocks))
+    state.outsides = {node: B for node, B in state.outsides.items() if node in outward}
 
     def reach(share: float) -> None:
         progress.reach(0.4 + 0.5 * share)

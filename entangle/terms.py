@@ -153,6 +153,7 @@ def stripe_products(
     images = [A.new_zeros(len(A), cut[i].n_samples, A.shape[2]) for A in stacks]
     room = [torch.empty_like(image) for image in images]
     begin, out = 0, None
+    own = slice(sum(part.n_samples for part in cut[:i]), sum(p.n_samples for p in cut[: i + 1]))
     for j, columns in enumerate(cut[: i + 1] if lower else cut):
         out = cut[i].with_all(plan, columns, out)
         if lower and j == i:
@@ -167,7 +168,6 @@ def stripe_products(
                 image.baddbmm_(some, A[:, here])
         for A, some, mirror in zip(stacks, matrices, mirrors, strict=False):
             if mirror is not None:
-                own = slice(sum(t.n_samples for t in cut[:i]), mirror.shape[1])
                 mirror[:, here] += matmul(some.mT, A[:, own])
         begin = here.stop
     return images

@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,6 +20,19 @@ def test_results_come_in_the_order_of_the_items(threads):
         return
     with ThreadPoolExecutor(threads) as pool:
         assert list(map_ordered(str, range(20), pool)) == [str(n) for n in range(20)]
+
+
+def test_a_result_that_was_taken_is_not_kept():
+    class Result:
+        pass
+
+    taken = []
+    with ThreadPoolExecutor(1) as pool:
+        for result in map_ordered(lambda _: Result(), range(5), pool):
+            taken.append(weakref.ref(result))
+            del result
+            assert sum(one() is not None for one in taken) <= 1
+    assert len(taken) == 5
 
 
 def test_what_is_done_first_comes_first_with_its_place():

@@ -14,6 +14,7 @@ from entangle import DataTensor, data_tensor, entanglement_profile, streaming, t
 from entangle.embedding import OneHot, Polynomial, Trigonometric
 from entangle.gram import gram_product
 from entangle.layout import Layout, State
+from entangle.nested import outside_coordinates
 from entangle.partition import CanonicalTree
 from entangle.streaming import prefers_streaming
 from entangle.sweep import SweepPlan
@@ -182,9 +183,62 @@ def test_cuts_that_nothing_wanted_is_nested_in(monkeypatch, levels):
     X, weights = np.random.default_rng(0).random((200, 64)), np.arange(200) - 90.0
     tensor = DataTensor(X, weights, Trigonometric(0.3))
     found = entanglement_profile(tensor, 64, levels, 1e-6, route="truncated")
-    assert not found.tolerance_met  # the bases grew, as far as they may
+    assert not found.tolerance_met
+    assert max(weights.size for weights in found.schmidt_weights) == 100  # half of the samples
     dense = entanglement_profile(tensor, 64, levels, route="dense")
     assert (np.abs(found.entropy - dense.entropy) <= found.error_bound + dense.error_bound).all()
+
+
+@settings(max_examples=15)
+@given(
+    n_features=st.sampled_from([32, 48]),
+    small_block=st.sampled_from([4, 16]),
+    noise=st.sampled_from([0.0, 0.05]),
+    tolerance=st.sampled_from([1e-2, 1e-4, 1e-6]),
+    seed=st.integers(0, 100),
+)
+def test_nested_cuts_meet_the_tolerance_where_paired_ones_do(
+    n_features, small_block, noise, tolerance, seed
+):
+    rng = np.random.default_rng(seed)
+    X = rng.random((300, 2)) @ rng.random((2, n_features)) / 2
+    tensor = DataTensor(X + noise * rng.random(X.shape), rng.choice([-1, 1], 300))
+    met = {}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("entangle.sweep.SMALL_BLOCK", small_block)
+        monkeypatch.setattr(streaming, "FIRST_LANDMARKS", 4)
+        for cost in (0, 1e9):
+            monkeypatch.setattr(streaming, "NESTED_PRODUCT", cost)
+            found = entanglement_profile(tensor, None, None, tolerance, route="truncated")
+            met[cost] = found.tolerance_met
+    assert met[0] or not met[1e9]
+
+
+def test_outsides_have_no_basis_vector_longer_than_one():
+    """A Gram matrix that rounding made too small: its smallest lengths are wrong by all of it."""
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.normal(size=(200, 2)))
+    size = float(weights.norm(dim=1).sum()) ** 2
+    basis = torch.linalg.qr(torch.from_numpy(rng.normal(size=(8, 8)))).Q
+    lengths = size * torch.logspace(-16, -1, 8, dtype=torch.float64)
+    rounding = 2 * torch.finfo(torch.float64).eps * size
+    images = torch.eye(8, dtype=torch.float64)  # so that coordinates are what the basis is made of
+    found = outside_coordinates(
+        images, basis * (lengths - rounding) @ basis.T, Terms(torch.ones(1, 1, 200), weights)
+    )
+    assert 3 < found.shape[1] < 8
+    longest = torch.linalg.eigvalsh(found.T @ (basis * lengths @ basis.T) @ found).max()
+    assert longest <= 1
+
+
+def test_a_pilot_whose_samples_weigh_nothing():
+    weights = np.zeros(2100)
+    rows = torch.randperm(2100, generator=torch.Generator().manual_seed(0))  # of which a quarter
+    weights[rows[600:603]] = 1.0, -0.5, 0.25
+    X = np.random.default_rng(0).random((2100, 16))
+    found = entanglement_profile(DataTensor(X, weights), tolerance=1e-3, route="truncated")
+    some = entanglement_profile(DataTensor(X[weights != 0], weights[weights != 0]))
+    assert_allclose(found.entropy, some.entropy, atol=1e-6)
 
 
 def test_cuts_are_nested_where_that_costs_less():
