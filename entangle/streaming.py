@@ -121,7 +121,7 @@ def streamed_spectra(
     plan
         What stays the same for every cut.
     executor
-        Takes stripes of samples and blocks.
+        Takes stripes of samples and blocks; nested blocks only if its workers are threads.
     max_memory
         Bytes that the coordinates may use.
     advance
