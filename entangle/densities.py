@@ -66,12 +66,10 @@ def paired_densities(
     sums = [A.new_zeros(len(A), A.shape[2], A.shape[2]) for A in stacks]
     last_first = range(len(parts) - 1, -1, -1)
     for done, found in enumerate(map_ordered(work, last_first, executor), start=1):
-        part = parts[len(parts) - done]
-        for density, image, (half, own, mirror) in zip(sums, images, found, strict=True):
+        for density, image, (half, share) in zip(sums, images, found, strict=True):
             density += half
-            if image is not None and own is not None and mirror is not None:
-                image[:, part] += own
-                image[:, : part.stop] += mirror
+            if image is not None and share is not None:
+                image[:, : share.shape[1]] += share
         reach(1 - (1 - done / len(parts)) ** 2)  # the longest come first
     densities = (one + one.T for stack in sums for one in stack)
     outsides = (
@@ -88,18 +86,19 @@ def _stripe_densities(
     outward: list[bool],
     parts: list[slice],
     i: int,
-) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
+) -> list[tuple[Tensor, Tensor | None]]:
     """Half of the share of a stripe: the other half is its transpose.
 
-    Of some stacks also the products they come from, of this stripe's samples with all before and,
-    transposed, of those with this stripe's.
+    Of some stacks also what a stripe adds to the products they come from, for its own samples and
+    for all before.
     """
     mirrors = [
         A.new_zeros(len(A), parts[i].stop, A.shape[2]) if out else None
         for A, out in zip(stacks, outward, strict=True)
     ]
     images = stripe_products(cut, plan, stacks, i, lower=True, mirrors=mirrors)
-    return [
-        (matmul(A[:, parts[i]].mT, image), None if mirror is None else image, mirror)
-        for A, image, mirror in zip(stacks, images, mirrors, strict=True)
-    ]
+    for image, mirror in zip(images, mirrors, strict=True):
+        if mirror is not None:
+            mirror[:, parts[i]] += image
+    halves = [matmul(A[:, parts[i]].mT, image) for A, image in zip(stacks, images, strict=True)]
+    return list(zip(halves, mirrors, strict=True))

@@ -38,6 +38,7 @@ __all__ = [
     "gram_product",
     "multiply_block",
     "row_kronecker",
+    "row_products",
 ]
 
 ROWS = 4  # of a tile
@@ -275,5 +276,10 @@ def row_kronecker(vectors: LocalVectors) -> torch.Tensor:
     """Block vectors of every sample, shape ``(samples, local ** features)``."""
     product = vectors[0].T
     for feature in vectors[1:]:
-        product = (product[:, :, None] * feature.T[:, None, :]).flatten(1)
+        product = row_products(product, feature.T)
     return product
+
+
+def row_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """All products of two rows, sample by sample: ``(samples, left * right)``."""
+    return (left[:, :, None] * right[:, None, :]).flatten(1)

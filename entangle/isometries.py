@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from entangle.complements import Complements, Space
-from entangle.gram import row_kronecker
+from entangle.gram import row_kronecker, row_products
 from entangle.memory import require_memory
 from entangle.partition import Node
 from entangle.sweep import reduced_density
@@ -187,7 +187,7 @@ class Sweep:
         first, last = self.given.root.children
         left = self.coordinates[first]
         weights = self.terms.weights / self.terms.n_samples
-        rows = (weights[:, :, None] * left[:, None, :]).flatten(1)
+        rows = row_products(weights, left)
         matrix = self._products(last, rows).T
         if last in self.given.free:
             self.isometries[last] = Isometry(torch.eye(matrix.shape[1]).to(matrix), 0.0)
@@ -261,7 +261,7 @@ class Sweep:
             reached = self._products(node, columns[node][:, : usable[node]])
             basis = torch.linalg.qr(reached).Q
             left, right = (self.coordinates[child] for child in node.children)
-            runs = [matmul(_row_products(left[run], right[run]), basis) for run in self._runs(node)]
+            runs = [matmul(row_products(left[run], right[run]), basis) for run in self._runs(node)]
             spans.append((Space(torch.cat(runs), (left, right)), basis))
         return spans
 
@@ -274,14 +274,14 @@ class Sweep:
         require_memory(needed, f"a basis of {node.size} features", self.given.limit)
         total = rows.new_zeros(self._dimensions(node), rows.shape[1])
         for run in self._runs(node):
-            total += matmul(_row_products(left[run], right[run]).T, rows[run])
+            total += matmul(row_products(left[run], right[run]).T, rows[run])
         return total
 
     def _all_products(self, node: Node) -> Tensor:
         if not node.children:
             return self.given.block_vectors(node)
         left, right = (self.coordinates[child] for child in node.children)
-        return _row_products(left, right)
+        return row_products(left, right)
 
     def _runs(self, node: Node) -> list[slice]:
         return self.terms.stripes(max(16, PRODUCT_ELEMENTS // self._dimensions(node)))
@@ -289,8 +289,3 @@ class Sweep:
     def _forget_children(self, node: Node) -> None:
         for child in node.children:
             del self.coordinates[child]
-
-
-def _row_products(left: Tensor, right: Tensor) -> Tensor:
-    """All products of two rows, sample by sample."""
-    return (left[:, :, None] * right[:, None, :]).flatten(1)

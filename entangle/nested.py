@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from entangle.bases import orthonormal_coordinates
+from entangle.gram import row_products
 from entangle.layout import Layout, State, basis_spectrum, inside_spectra, is_whole
 from entangle.partition import Node
 from entangle.spectrum import CutSpectrum
@@ -78,11 +79,10 @@ def nested_spectra(
             continue
         inside, beside = state.within(child, terms), state.within(sibling, terms)
         n_products = outside.shape[1] * beside.shape[1]
-        size = max(ROWS, RUN_ELEMENTS // max(n_products, 1))
-        runs = [slice(begin, begin + size) for begin in range(0, terms.n_samples, size)]
+        runs = terms.stripes(max(ROWS, RUN_ELEMENTS // max(n_products, 1)))
         matrix = inside.new_zeros(inside.shape[1], n_products)
         for run in runs:
-            matrix += matmul(inside[run].T, _products(outside[run], beside[run]))
+            matrix += matmul(inside[run].T, row_products(outside[run], beside[run]))
         density = matmul(matrix, matrix.T)
         if is_whole(child, plan.local):
             spectra |= inside_spectra(child, density, layout, plan, terms.n_samples)
@@ -90,11 +90,7 @@ def nested_spectra(
         values = torch.linalg.eigvalsh(density)
         spectra[child] = basis_spectrum(values, child, plan, terms.n_samples)
         if not blocks.isdisjoint(child.children):
-            parts = [matmul(_products(outside[run], beside[run]), matrix.T) for run in runs]
+            parts = [matmul(row_products(outside[run], beside[run]), matrix.T) for run in runs]
             below = outside_coordinates(torch.cat(parts), density, terms)
             spectra |= nested_spectra(child, below, blocks, state, layout, plan, terms)
     return spectra
-
-
-def _products(outside: Tensor, beside: Tensor) -> Tensor:
-    return (outside[:, :, None] * beside[:, None, :]).flatten(1)

@@ -129,12 +129,12 @@ def streamed_spectra(
     """
     if terms.n_samples > LINEAR:
         return two_sided_spectra(root, terms, plan, executor, max_memory, advance)
-    state = _solve(root, terms, plan, executor, max_memory, advance)
-    return state.wanted(Layout.of(root, plan))
+    layout = Layout.of(root, plan)
+    return _solve(layout, terms, plan, executor, max_memory, advance).wanted(layout)
 
 
 def _solve(
-    root: Node,
+    layout: Layout,
     terms: Terms,
     plan: SweepPlan,
     executor: Executor | None,
@@ -143,8 +143,7 @@ def _solve(
     pilot: bool = False,
 ) -> State:
     """Spectra and bases; a pilot ends where it can tell how many landmarks they need."""
-    layout = Layout.of(root, plan)
-    state = _first_state(root, terms, plan, executor, max_memory, layout)
+    state = _first_state(layout, terms, plan, executor, max_memory)
     progress = Shares(len(layout.wanted), advance)
     progress.reach(0.1)
     growing, grown, last, rounds = set(layout.generations), set(), 0, 0
@@ -185,12 +184,11 @@ def _solve(
 
 
 def _first_state(
-    root: Node,
+    layout: Layout,
     terms: Terms,
     plan: SweepPlan,
     executor: Executor | None,
     max_memory: float,
-    layout: Layout,
 ) -> State:
     """Begin with somewhat fewer landmarks than a quarter of the samples needed."""
     begin = State(dict.fromkeys(layout.generations, FIRST_LANDMARKS))
@@ -202,7 +200,7 @@ def _first_state(
     if total <= CANCELLED * magnitude:
         return begin
     smaller = replace(plan, total=total)
-    pilot = _solve(root, part, smaller, executor, max_memory, lambda _: None, pilot=True)
+    pilot = _solve(layout, part, smaller, executor, max_memory, lambda _: None, pilot=True)
     begin.alone = pilot.alone
     longer = FEWER / NESTED  # of bases that others are nested in: they lose less
     last = -1
@@ -312,6 +310,7 @@ def _grow(
     whose children would need bases too long to be joined is from then on worked out alone.
     """
     growing: set[int] = set()
+    found = state.spectra
     nested = [nodes for depth, nodes in needed.items() if depth >= state.last_paired]
     above = {child: node for nodes in nested for node in nodes for child in node.children}
     joined = {depth for depth in needed if _from_children(state, layout, terms, plan, depth)}
@@ -320,19 +319,18 @@ def _grow(
         feeds, fed = depth - 1 in joined, depth in joined and mended
         share = _share(layout, depth, state.last_paired)
 
-        def ratio_for(share: float, depth: int = depth, fed: bool = fed) -> float:
-            found, ratio = state.spectra, 1.0
-            built_on = depth - 1 in joined  # who builds on this generation cannot be blamed
-            for node in needed[depth]:
-                lost = sum(found[c].missing for c in node.children if c in found) if fed else 0.0
-                lost += found[above[node]].missing if node in above and not built_on else 0.0
-                ratio = max(ratio, _growth(found[node], plan, share, lost))
-            return ratio
-
-        ratio = ratio_for(min(share, 1 / FEED) if feeds else share)
+        cuts: list[tuple[CutSpectrum, float]] = []  # with what others lost
+        for node in needed[depth]:
+            others = [*node.children] if fed else []
+            if node in above and not feeds:  # who builds on this generation cannot be blamed
+                others.append(above[node])
+            lost = sum(found[other].missing for other in others if other in found)
+            cuts.append((found[node], lost))
+        own = min(share, 1 / FEED) if feeds else share
+        ratio = max(_growth(cut, plan, own, lost) for cut, lost in cuts)
         if feeds and state.landmarks[depth] * ratio > _longest_joined(terms):
             state.alone.add(depth - 1)
-            ratio = ratio_for(share)
+            ratio = max(_growth(cut, plan, share, lost) for cut, lost in cuts)
         if ratio > 1 or (fed and not _all_met(state, needed[depth], plan)):
             growing.add(depth)
         state.landmarks[depth] = math.ceil(state.landmarks[depth] * ratio)
