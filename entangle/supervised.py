@@ -16,6 +16,7 @@ from entangle.errors import InputError
 __all__ = [
     "available_device",
     "class_codes",
+    "has_bfloat16",
     "require_share",
     "stratified_split",
     "weighted_rows",
@@ -107,6 +108,14 @@ def available_device(device: torch.device | str | None) -> torch.device:
             f"device {device!r} is not available here ({str(reason).splitlines()[0]}); use cpu, or "
             "cuda where torch finds a GPU"
         ) from reason
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies numbers in bfloat16 by itself, and so faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def require_share(name: str, value: float, *, zero: bool = False) -> None:

@@ -385,6 +385,17 @@ def test_attention_is_dense_attention_with_a_mask(length, window):
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_lost_only_where_attention_ends(half):
+    parts = [torch.randn(2, 23, 2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    given = [part.to(half) for part in parts]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half == torch.bfloat16):
+        found = window_attention(*given, window=5)
+    assert found.dtype == half
+    expected = window_attention(*(part.float() for part in given), window=5)
+    assert_close(found, expected.to(half), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(("place", "seen"), [(0, (0, 10)), (7, (0, 15)), (12, (5, 17))])
 def test_a_position_sees_its_window_and_those_beside_it(place, seen):
     with seeded(0):

@@ -33,6 +33,7 @@ from entangle.models.registry import build_model, resolve_recipe
 from entangle.partition import axes_of_samples
 from entangle.penalties import Penalised, Penalty, require_penalties
 from entangle.seeding import seeded
+from entangle.supervised import has_bfloat16
 from entangle.training import Plan, train
 
 __all__ = ["LocalNetworkClassifier"]
@@ -88,7 +89,8 @@ class LocalNetworkClassifier(LogitsClassifier):
         out, attacked ones in adversarial training. Names of layers are those of ``module_``.
         Validation losses are without.
     mixed_precision
-        Train in bfloat16 where the device is a GPU that has it; prediction is not affected.
+        Train in bfloat16 where the device has it: most GPUs, CPUs with AVX512-BF16 or AMX.
+        Prediction is not affected.
     device
         Where to train and predict. Default: the CPU.
     random_state
@@ -240,7 +242,7 @@ class LocalNetworkClassifier(LogitsClassifier):
         self, module: nn.Module, plan: Plan, penalties: tuple[Penalty, ...], given: TrainingRows
     ) -> None:
         device = given.device
-        mixed = self.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        mixed = self.mixed_precision and has_bfloat16(device)
         objective, scaled = CrossEntropy(module, mixed), Scaled(self._inputs, module)
         on_epoch = self.on_epoch and partial(self.on_epoch, scaled)
         attacked = self.adversarial is not None
