@@ -6,7 +6,8 @@ processor seconds of one thread, which other work on the machine does not change
 same weights, and the largest difference of their logits is printed before anything is timed. It is
 rounding for S4. The local-attention package, 1.11, turns queries by one window more than the keys
 beside them, and lets the places that fill the last window be looked at; without these two ours
-gives its logits to rounding.
+gives its logits to rounding. Where the processor has bfloat16, a step as mixed_precision takes it
+is timed as well.
 
     python benchmarks/bench_models.py [--samples 1000] [--length 2048] [--steps 3] [--s4 CHECKOUT]
 
@@ -28,6 +29,7 @@ from cells import processor
 from torch import nn
 
 from entangle.models import MODELS, build_model
+from entangle.supervised import has_bfloat16
 
 CLASSES = 35
 
@@ -104,12 +106,14 @@ def available(name):
         return False
 
 
-def step_of(module, values, labels):
+def step_of(module, values, labels, mixed=False):
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(module(values), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            logits = module(values)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
 
     return step
@@ -140,11 +144,18 @@ def measure(name, n_samples, length, n_rounds):
         with torch.no_grad():
             difference = float((modules[1](values) - ours(values)).abs().max())
         print(f"{name:12s} largest difference of logits {difference:.1e}", flush=True)
-    found = seconds([step_of(module, values, labels) for module in modules], n_rounds)
-    epochs = [n_samples / batch * each for each in found]
-    peer = f"  peer {epochs[1]:7.1f} s  ratio {epochs[0] / epochs[1]:.2f}" if epochs[1:] else ""
-    why = "" if peer or package is None else f"  peer: {package} is not installed"
-    print(f"{name:12s} batch {batch:3d}  ours {epochs[0]:7.1f} s an epoch{peer}{why}", flush=True)
+    mixed = has_bfloat16(torch.device("cpu"))
+    steps = [step_of(module, values, labels) for module in modules]
+    steps += [step_of(ours, values, labels, mixed=True)] * mixed
+    epochs = [n_samples / batch * each for each in seconds(steps, n_rounds)]
+    said = f"{name:12s} batch {batch:3d}  ours {epochs[0]:7.1f} s an epoch"
+    if mixed:
+        said += f"  in bfloat16 {epochs[-1]:7.1f} s  ratio {epochs[-1] / epochs[0]:.2f}"
+    if modules[1:]:
+        said += f"  peer {epochs[1]:7.1f} s  ratio {epochs[0] / epochs[1]:.2f}"
+    elif package is not None:
+        said += f"  peer: {package} is not installed"
+    print(said, flush=True)
 
 
 def main():

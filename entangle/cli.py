@@ -161,7 +161,8 @@ def reorder(
         str | None,
         typer.Option(metavar="GROUPS", show_default="one-hot where the table has categories",
                      help="Features that move together: a number of consecutive ones (3 for the "
-                     "colours of a pixel), one-hot (the columns of a category), or none."),
+                     "colours of a pixel), one-hot (the columns of a category, found in the "
+                     "values if the table was encoded before), or none."),
     ] = None,
     refine: Annotated[
         int | None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,18 @@ from entangle.affinity import needs_labels
 from entangle.axes import Shape
 from entangle.datasets import Dataset, write_table
 from entangle.errors import InputError
-from entangle.ordering import FeatureRearranger, OrderingQuality, ordering_quality
+from entangle.ordering import (
+    FeatureRearranger,
+    OrderingQuality,
+    one_hot_variables,
+    ordering_quality,
+)
+from entangle.ordering.one_hot import ONE_HOT
 
 __all__ = ["Reordering", "reorder_dataset"]
 
 SCHEMA = 1
-ONE_HOT, NO_GROUPS = "one-hot", "none"
+NO_GROUPS = "none"
 N_HALVES = 3
 # A few more orders take seconds up to so many features, and so many products of two values.
 QUICK_FEATURES, QUICK_PRODUCTS = 2048, 1e10
@@ -37,7 +43,7 @@ class Reordering:
     Attributes
     ----------
     dataset
-        As given.
+        As given; with the variables that were found, if the groups are of those.
     rearranger
         Fitted on all of its rows.
     groups
@@ -140,8 +146,9 @@ def reorder_dataset(
         set, or a sequence of its groups.
     groups
         Number of consecutive features that move together, such as the colours of a pixel;
-        ``"one-hot"``: the features that one category became; ``"none"``. Default: "one-hot" if
-        the table has such features and ``shape`` no place for each.
+        ``"one-hot"``: the features that one category became, when the table was read or, found in
+        the values, before; ``"none"``. Default: "one-hot" if the table was read with such features
+        and ``shape`` has no place for each.
     seed
         Of the order and of the halves that it is tested on.
     quality
@@ -165,6 +172,8 @@ def reorder_dataset(
             f"affinity '{affinity}' needs labels, and {dataset.name!r} has none; name their column "
             "as the target (--target), or choose 'covariance'"
         )
+    found = groups == ONE_HOT and dataset.variables is None
+    dataset = _with_variables(dataset) if found else dataset
     chosen, notes = _chosen_groups(dataset, groups, shape)
     _check_refinement(dataset, chosen, refine)
     model = FeatureRearranger(
@@ -187,6 +196,26 @@ def reorder_dataset(
     return Reordering(dataset, model, chosen, measured, (*dataset.notes, *notes))
 
 
+def _with_variables(dataset: Dataset) -> Dataset:
+    """Add to a table that was encoded before the variables that its values show."""
+    labels = one_hot_variables(dataset.X)
+    _, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    if len(first) == dataset.n_features:
+        raise InputError(
+            f"groups 'one-hot' (--groups one-hot) are the columns that a category became, and "
+            f"{dataset.name!r} has none: no two columns with two values each exclude each other; "
+            "pass a number of consecutive features, or leave them out"
+        )
+    several = sizes > 1
+    note = (
+        f"{sizes[several].sum()} columns that exclude each other stay together, in "
+        f"{several.sum()} groups"
+    )
+    names = [dataset.feature_names[column] for column in first]
+    variables = tuple(names[label] for label in labels)
+    return replace(dataset, variables=variables, notes=(*dataset.notes, note))
+
+
 def _chosen_groups(
     dataset: Dataset, groups: int | str | None, shape: Shape | None
 ) -> tuple[int | str, list[str]]:
@@ -205,11 +234,6 @@ def _chosen_groups(
         ]
     if groups in (None, NO_GROUPS):
         return NO_GROUPS, []
-    if groups == ONE_HOT and known is None:
-        raise InputError(
-            f"groups 'one-hot' (--groups one-hot) are the columns that a category became, and "
-            f"{dataset.name!r} has none; pass a number of consecutive features, or leave them out"
-        )
     if groups != ONE_HOT and not isinstance(groups, int):
         raise InputError(
             f"groups are a number of consecutive features, 'one-hot' or 'none', got {groups!r}"

@@ -210,6 +210,25 @@ def test_columns_of_a_category_stay_together(entangle, table, tmp_path):
     assert (code, "1 to 3 columns" in err, "--groups none" in err) == (1, True, True)
 
 
+def test_columns_of_a_category_are_found_in_a_table_that_was_encoded_before(
+    entangle, table, tmp_path
+):
+    frame = pd.get_dummies(pd.DataFrame(shop()), columns=["kind"], dtype=int)
+    paid = frame.pop("paid")
+    path = table({**frame, "paid": paid})
+    out_file = tmp_path / "moved.csv"
+    code, out, _ = entangle("reorder", path, "--target", "paid", "-o", out_file)
+    assert (code, order_of(out_file)["groups"]) == (0, "none")
+    again = ["--target", "paid", "-o", out_file, "--force", "--groups", "one-hot"]
+    code, out, err = entangle("reorder", path, *again)
+    assert code == 0, err
+    assert "note: 3 columns that exclude each other stay together, in 1 groups" in out
+    order = order_of(out_file)
+    kinds = [place for place, name in enumerate(order["names"]) if name.startswith("kind_")]
+    assert kinds == list(range(kinds[0], kinds[0] + 3))
+    assert (order["shape"], order["groups"]) == ([5], "one-hot")
+
+
 def test_more_places_than_features_write_empty_columns(entangle, tmp_path):
     out_file = tmp_path / "wine.csv"
     code, out, _ = entangle("reorder", "wine", "-o", out_file, "--shape", "4x4")
@@ -374,7 +393,7 @@ def test_bad_data_give_exit_code_one_and_one_message(entangle, table, name):
         (["--affinity", "kendall"], "got 'kendall'"),
         (["--affinity", "class-mean"], "(--target)"),
         (["--groups", "two"], "'one-hot' or 'none', got 'two'"),
-        (["--groups", "one-hot"], "'table' has none"),
+        (["--groups", "one-hot"], "'table' has none: no two columns"),
         (["--groups", "2"], "groups of 2 features do not divide 3 features"),
         (["--groups", "0"], "groups of 0 features"),
         (["--shape", "2"], "holds 2 features, X has 3"),

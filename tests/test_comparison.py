@@ -314,6 +314,20 @@ def test_groups_stay_together_and_in_order():
     assert_array_equal(np.diff(found), 3)
 
 
+def test_groups_that_are_found_start_apart():
+    random = np.random.default_rng(0)
+    X = np.concatenate([np.eye(3)[random.integers(3, size=300)] for _ in range(4)], axis=1)
+    y = random.integers(2, size=300)
+    model = FeatureRearranger("mincut", groups="one-hot")
+    found = [columns(model, X, y, seed=seed).reshape(4, 3) for seed in range(3)]
+    for order in found:
+        assert_array_equal(order // 3, np.repeat(order[:, :1] // 3, 3, axis=1))
+    start = columns("random", X, y)
+    own = FeatureRearranger("mincut", groups="one-hot", random_state=0).fit(X[:, start])
+    assert_array_equal(found[0].ravel(), start[own.permutation_])
+    assert not all((np.diff(order) == 1).all() for order in found)
+
+
 def test_a_given_affinity_knows_features_by_their_numbers():
     X, y = chains()
     near = np.abs(np.subtract.outer(np.arange(8), np.arange(8))) == 1.0

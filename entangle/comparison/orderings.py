@@ -21,6 +21,7 @@ from entangle.affinity import resolve_affinity
 from entangle.errors import InputError
 from entangle.ordering import FeatureRearranger
 from entangle.ordering.methods import BLIND, METHODS, resolve_method
+from entangle.ordering.one_hot import ONE_HOT
 from entangle.ordering.units import Units
 
 __all__ = ["NATURAL", "RANDOM", "Ordering", "orderings_wanted", "with_random_state"]
@@ -78,14 +79,18 @@ class Ordering:
         return start[self._moved(model, n_features)]
 
     def _rearranged(self, X: NDArray[Any], y: NDArray[Any], seed: int) -> Columns:
-        """Columns of a rearranger, whose groups start in random order, too."""
+        """Columns of a rearranger, whose groups start in random order, too.
+
+        Those that it finds itself start with their features apart.
+        """
         given: Any = self.source
-        units = Units.from_groups(given.groups, X.shape[1])
+        finds = isinstance(given.groups, str) and given.groups == ONE_HOT
+        units = Units.from_groups(None if finds else given.groups, X.shape[1])
         # A matrix or a function may know features by their numbers.
         shuffled = isinstance(given.affinity, str) and not callable(given.method)
         start = units.columns(_start(units.n_units, seed)) if shuffled else np.arange(X.shape[1])
         model: Any = clone(given)
-        groups = None if given.groups is None else units.unit[start]
+        groups = given.groups if finds or given.groups is None else units.unit[start]
         model.set_params(random_state=seed, groups=groups, progress=False)
         model.fit(X[:, start], y)
         if len(model.columns_) > len(start):

@@ -72,7 +72,7 @@ class Bench:
                 "pass the features of fit"
             )
         self.rearranger = fitted
-        self.units = Units.from_groups(fitted.groups, n_features)
+        self.units = Units.from_groups(fitted.groups_, n_features)
         self.tree = CanonicalTree(fitted.layout_.shape)
         self.blocks = Blocks(self.tree, self.units.n_units)
         self.given = np.arange(self.tree.n_features)

@@ -76,8 +76,10 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         Threads; ``None`` is one, -1 one per core. The order does not depend on it.
     groups
         Features that move together, such as the one-hot columns of a variable or the colours
-        of a pixel: a number of consecutive features a group, or one label a feature. A group
-        takes one place; its affinity to another is that of their strongest pair.
+        of a pixel: a number of consecutive features a group, or one label a feature; or
+        ``"one-hot"``: the columns of two values that :func:`~entangle.ordering.one_hot_variables`
+        takes for the categories of one variable. A group takes one place; its affinity to another
+        is that of their strongest pair.
     orient
         With ``"mincut"``: place children so that correlated features of neighbouring blocks
         touch. Changes no block and no entanglement, but what a convolution sees.
@@ -97,6 +99,8 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         what ``transform`` returns unless places stay empty.
     columns_
         Feature of each column that ``transform`` returns, -1 where ``fill_value`` stands.
+    groups_
+        Shape ``(features,)``, int64: group of each feature, numbered by their first features.
     layout_
         Group (or feature, without groups) at each place, -1 where none is; of the given shape.
     search_
@@ -125,6 +129,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
 
     permutation_: Permutation
     columns_: Permutation
+    groups_: Permutation
     layout_: Permutation
     search_: Mincut | None
     refined_: RefinedOrder | None
@@ -191,7 +196,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
         if isinstance(self.affinity, str):
             resolve_affinity(self.affinity)
         samples = self._validated(X, ensure_min_samples=2, ensure_min_features=2)
-        units = Units.from_groups(self.groups, samples.shape[1])
+        units = Units.of_samples(self.groups, samples)
         shape = self._checked_shape(units)
         self._check_refinement(units, shape)
         n_places = math.prod(shape)
@@ -208,6 +213,7 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
                 samples, units, places, shape, self.refine, labels, seed, self.progress
             )
             places = refined.permutation
+        self.groups_ = units.unit
         self.columns_ = units.columns(places)
         self.permutation_ = self.columns_[self.columns_ >= 0]
         self.layout_ = np.where(places < units.n_units, places, -1).reshape(shape)

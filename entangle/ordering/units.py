@@ -16,6 +16,7 @@ from scipy import sparse
 
 from entangle.errors import InputError
 from entangle.memory import require_memory
+from entangle.ordering.one_hot import ONE_HOT, one_hot_variables
 
 __all__ = ["Units"]
 
@@ -38,6 +39,13 @@ class Units:
 
     features: Integers
     starts: Integers
+
+    @classmethod
+    def of_samples(cls, groups: object, samples: NDArray[Any]) -> Units:
+        """Read groups as ``from_groups`` does; ``"one-hot"``: what the values show."""
+        if isinstance(groups, str) and groups == ONE_HOT:
+            groups = one_hot_variables(samples)
+        return cls.from_groups(groups, samples.shape[1])
 
     @classmethod
     def from_groups(cls, groups: object, n_features: int) -> Units:
@@ -69,8 +77,9 @@ class Units:
             labels = _as_labels(groups)
         if labels.shape != (n_features,) or labels.dtype.kind not in "iubUSO":
             raise InputError(
-                f"groups is a number of consecutive features, or one label a feature, expected "
-                f"{n_features} whole numbers or names, got {labels.dtype} of shape {labels.shape}"
+                f"groups is a number of consecutive features, 'one-hot', or one label a feature, "
+                f"expected {n_features} whole numbers or names, got {labels.dtype} of shape "
+                f"{labels.shape}"
             )
         try:
             _, first, code = np.unique(labels, return_index=True, return_inverse=True)
@@ -164,6 +173,7 @@ def _as_labels(groups: object) -> NDArray[Any]:
         return np.asarray(groups)
     except ValueError as reason:
         raise InputError(
-            "groups is a number of consecutive features, or one label a feature, got lists of "
-            f"several lengths: {reason}; number the groups and pass the number of each feature's"
+            "groups is a number of consecutive features, 'one-hot', or one label a feature, got "
+            f"lists of several lengths: {reason}; number the groups and pass the number of each "
+            "feature's"
         ) from reason
