@@ -85,7 +85,8 @@ Models = Annotated[
 Orderings = Annotated[
     str, typer.Option(metavar="NAMES",
                       help="Orders to compare: natural (as given), random, or methods of "
-                      "`entangle reorder`, also with an affinity, as mincut:class-mean.")
+                      "`entangle reorder`, also with an affinity or the columns of a category "
+                      "together, as mincut:class-mean or mincut:one-hot.")
 ]  # fmt: skip
 Baseline = Annotated[
     str | None, typer.Option(metavar="NAME", show_default="the first",

@@ -326,6 +326,13 @@ def test_groups_that_are_found_start_apart():
     own = FeatureRearranger("mincut", groups="one-hot", random_state=0).fit(X[:, start])
     assert_array_equal(found[0].ravel(), start[own.permutation_])
     assert not all((np.diff(order) == 1).all() for order in found)
+    assert_array_equal(columns("mincut:one-hot", X, y), found[0].ravel())
+    (named,) = orderings_wanted([model], (12,), 12)
+    assert named.name == "mincut:one-hot"
+    by_class = FeatureRearranger("mincut", None, "class-mean", groups="one-hot")
+    assert_array_equal(columns("mincut:class-mean:one-hot", X, y), columns(by_class, X, y))
+    with pytest.raises(InputError, match=r"the layout is a grid, 3x4; .* pass shape=12"):
+        columns("mincut:one-hot", X, y, shape=(3, 4))
 
 
 def test_a_given_affinity_knows_features_by_their_numbers():
@@ -342,6 +349,8 @@ def test_a_given_affinity_knows_features_by_their_numbers():
         (["identity"], "did you mean 'natural'"),
         (["random:pearson"], "did you mean 'random'"),
         (["mincut:person"], "affinity is one of"),
+        (["mincut:pearson:one"], "affinity is one of"),
+        (["mincat:one-hot"], "did you mean 'mincut'"),
         ("mincut", r"pass \('mincut',\)"),
         (3, "a list or a dictionary"),
         ([], "hold nothing"),

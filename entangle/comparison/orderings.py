@@ -8,6 +8,7 @@ difference between the two is what rearranging is worth to whoever has shuffled 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _name(given: Any, place: int) -> str:
     if isinstance(given, FeatureRearranger):
         method = given.method if isinstance(given.method, str) else "own method"
         affinity = given.affinity if isinstance(given.affinity, str) else "own affinity"
-        return method if affinity == "pearson" else f"{method}:{affinity}"
+        groups = [ONE_HOT] if isinstance(given.groups, str) and given.groups == ONE_HOT else []
+        return ":".join([method, *([] if affinity == "pearson" else [affinity]), *groups])
     return type(given).__name__ if hasattr(given, "fit") else f"order {place + 1}"
 
 
@@ -198,10 +200,12 @@ def _source(given: Any, shape: tuple[int, ...], n_features: int) -> Any:
 
 
 def _named_source(name: str, shape: tuple[int, ...]) -> Any:
-    """Read "natural", "random", a method, or a method and an affinity as in mincut:covariance."""
+    """Read "natural", "random" or a method, with an affinity or groups, as mincut:covariance."""
     if name in (NATURAL, RANDOM):
         return name
-    method, _, affinity = name.partition(":")
+    method, *options = name.split(":")
+    groups = options.pop() if options[-1:] == [ONE_HOT] else None
+    affinity = ":".join(options)
     if method not in METHODS or method in BLIND:
         known = (NATURAL, RANDOM, *(m for m in METHODS if m not in BLIND))
         try:
@@ -211,9 +215,17 @@ def _named_source(name: str, shape: tuple[int, ...]) -> Any:
         else:
             hint = f"did you mean {NATURAL if method == 'identity' else RANDOM!r}?"
         raise InputError(
-            f"an ordering is one of {', '.join(map(repr, known))}, or a method with an affinity "
-            f"such as 'mincut:covariance', got {name!r}; {hint}"
+            f"an ordering is one of {', '.join(map(repr, known))}, or a method with an affinity, "
+            f"with one-hot, or both, as 'mincut:covariance:one-hot', got {name!r}; {hint}"
         )
     if affinity:
         resolve_affinity(affinity)
-    return FeatureRearranger(method, shape, affinity or "pearson")
+    if groups and len(shape) > 1:
+        raise InputError(
+            f"ordering {name!r} keeps columns of a category together in a sequence, the layout is "
+            f"a grid, {'x'.join(map(str, shape))}; leave out one-hot, or pass "
+            f"shape={math.prod(shape)}"
+        )
+    return FeatureRearranger(
+        method, None if groups else shape, affinity or "pearson", groups=groups
+    )

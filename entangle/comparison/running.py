@@ -54,8 +54,9 @@ def compare_orderings(
     orderings
         Several of: ``"natural"``, the order as given; ``"random"``, one for each seed; a method of
         :class:`~entangle.ordering.rearranger.FeatureRearranger`, such as ``"mincut"`` or
-        ``"igtd"``, also with an affinity, as in ``"mincut:class-mean"``; a permutation, shape
-        ``(features,)``; a transformer that moves columns. Or a dictionary from names to these.
+        ``"igtd"``, also with an affinity, with one-hot columns kept together, or both, as in
+        ``"mincut:class-mean:one-hot"``; a permutation, shape ``(features,)``; a transformer that
+        moves columns. Or a dictionary from names to these.
     models
         Several of: a network of :data:`entangle.models.MODELS`, ``"tree"`` or ``"mps"``; a
         classifier of scikit-learn; a function without arguments that builds one. Or a dictionary
