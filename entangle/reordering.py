@@ -172,8 +172,8 @@ def reorder_dataset(
             f"affinity '{affinity}' needs labels, and {dataset.name!r} has none; name their column "
             "as the target (--target), or choose 'covariance'"
         )
-    found = groups == ONE_HOT and dataset.variables is None
-    dataset = _with_variables(dataset) if found else dataset
+    if groups == ONE_HOT and dataset.variables is None:
+        dataset = _with_variables(dataset)
     chosen, notes = _chosen_groups(dataset, groups, shape)
     _check_refinement(dataset, chosen, refine)
     model = FeatureRearranger(
@@ -199,21 +199,28 @@ def reorder_dataset(
 def _with_variables(dataset: Dataset) -> Dataset:
     """Add to a table that was encoded before the variables that its values show."""
     labels = one_hot_variables(dataset.X)
-    _, first, sizes = np.unique(labels, return_index=True, return_counts=True)
-    if len(first) == dataset.n_features:
+    words = _encoded(labels)
+    if not words:
         raise InputError(
             f"groups 'one-hot' (--groups one-hot) are the columns that a category became, and "
             f"{dataset.name!r} has none: no two columns with two values each exclude each other; "
             "pass a number of consecutive features, or leave them out"
         )
-    several = sizes > 1
-    note = (
-        f"{sizes[several].sum()} columns that exclude each other stay together, in "
-        f"{several.sum()} groups"
+    first = np.unique(labels, return_index=True)[1]
+    variables = tuple(dataset.feature_names[column] for column in first[labels])
+    return replace(
+        dataset, variables=variables, notes=(*dataset.notes, f"{words}, and stay together")
     )
-    names = [dataset.feature_names[column] for column in first]
-    variables = tuple(names[label] for label in labels)
-    return replace(dataset, variables=variables, notes=(*dataset.notes, note))
+
+
+def _encoded(labels: NDArray[np.int64]) -> str:
+    """Say how many columns exclude each other; nothing if there are none."""
+    sizes = np.bincount(labels)
+    several = sizes[sizes > 1]
+    if not len(several):
+        return ""
+    whose = "of one variable" if len(several) == 1 else f"of {len(several)} variables"
+    return f"{several.sum()} columns exclude each other as the categories {whose} do"
 
 
 def _chosen_groups(
@@ -232,6 +239,9 @@ def _chosen_groups(
             f"the columns of a category stay together: {dataset.n_features} columns in "
             f"{len(set(known))} groups (--groups none places them one by one)"
         ]
+    if groups is None and dataset.kind == "table" and dataset.n_features <= QUICK_FEATURES:
+        words = _encoded(one_hot_variables(dataset.X))
+        return NO_GROUPS, [f"{words}; --groups one-hot keeps them together"] if words else []
     if groups in (None, NO_GROUPS):
         return NO_GROUPS, []
     if groups != ONE_HOT and not isinstance(groups, int):

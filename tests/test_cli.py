@@ -219,10 +219,14 @@ def test_columns_of_a_category_are_found_in_a_table_that_was_encoded_before(
     out_file = tmp_path / "moved.csv"
     code, out, _ = entangle("reorder", path, "--target", "paid", "-o", out_file)
     assert (code, order_of(out_file)["groups"]) == (0, "none")
-    again = ["--target", "paid", "-o", out_file, "--force", "--groups", "one-hot"]
-    code, out, err = entangle("reorder", path, *again)
+    words = "note: 3 columns exclude each other as the categories of one variable do"
+    assert f"{words}; --groups one-hot keeps them together" in out
+    again = ["reorder", path, "--target", "paid", "-o", out_file, "--force", "--groups"]
+    code, out, _ = entangle(*again, "none")
+    assert (code, "exclude" in out) == (0, False)
+    code, out, err = entangle(*again, "one-hot")
     assert code == 0, err
-    assert "note: 3 columns that exclude each other stay together, in 1 groups" in out
+    assert f"{words}, and stay together" in out
     order = order_of(out_file)
     kinds = [place for place, name in enumerate(order["names"]) if name.startswith("kind_")]
     assert kinds == list(range(kinds[0], kinds[0] + 3))
