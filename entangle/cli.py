@@ -159,10 +159,10 @@ def reorder(
     ] = "pearson",
     groups: Annotated[
         str | None,
-        typer.Option(metavar="GROUPS", show_default="one-hot where the table has categories",
+        typer.Option(metavar="GROUPS", show_default="one-hot where a table is read with categories",
                      help="Features that move together: a number of consecutive ones (3 for the "
-                     "colours of a pixel), one-hot (the columns of a category, found in the "
-                     "values if the table was encoded before), or none."),
+                     "colours of a pixel), one-hot (the columns of a category, also of one that "
+                     "was encoded before, as its values show), or none."),
     ] = None,
     refine: Annotated[
         int | None,

@@ -172,7 +172,7 @@ def reorder_dataset(
             f"affinity '{affinity}' needs labels, and {dataset.name!r} has none; name their column "
             "as the target (--target), or choose 'covariance'"
         )
-    if groups == ONE_HOT and dataset.variables is None:
+    if groups == ONE_HOT:
         dataset = _with_variables(dataset)
     chosen, notes = _chosen_groups(dataset, groups, shape)
     _check_refinement(dataset, chosen, refine)
@@ -197,37 +197,49 @@ def reorder_dataset(
 
 
 def _with_variables(dataset: Dataset) -> Dataset:
-    """Add to a table that was encoded before the variables that its values show."""
-    labels = one_hot_variables(dataset.X)
-    words = _encoded(labels)
-    if not words:
+    """Add to the categories of a table those that were encoded before and the values show."""
+    variables, words = _encoded(dataset)
+    if words:
+        notes = (*dataset.notes, f"{words}, and stay together")
+        return replace(dataset, variables=variables, notes=notes)
+    if dataset.variables is None:
         raise InputError(
-            f"groups 'one-hot' (--groups one-hot) are the columns that a category became, and "
-            f"{dataset.name!r} has none: no two columns with two values each exclude each other; "
-            "pass a number of consecutive features, or leave them out"
+            "groups 'one-hot' (--groups one-hot) are the columns that a category became, and "
+            f"{dataset.name!r} shows none: no columns of two values exclude each other in more "
+            f"rows than chance explains, of {dataset.n_samples}; pass a number of consecutive "
+            "features, or leave them out"
         )
-    first = np.unique(labels, return_index=True)[1]
-    variables = tuple(dataset.feature_names[column] for column in first[labels])
-    return replace(
-        dataset, variables=variables, notes=(*dataset.notes, f"{words}, and stay together")
-    )
+    return dataset
 
 
-def _encoded(labels: NDArray[np.int64]) -> str:
-    """Say how many columns exclude each other; nothing if there are none."""
-    sizes = np.bincount(labels)
+def _encoded(dataset: Dataset) -> tuple[tuple[str, ...], str]:
+    """Variable of each column, and what to say of those that only the values show."""
+    variables = np.array(dataset.variables or dataset.feature_names, dtype=object)
+    _, place, count = np.unique(variables.astype(str), return_inverse=True, return_counts=True)
+    alone = np.flatnonzero(count[place] == 1)
+    labels = one_hot_variables(dataset.X[:, alone]) if len(alone) > 1 else np.arange(len(alone))
+    _, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    variables[alone] = variables[alone[first]][labels]
     several = sizes[sizes > 1]
-    if not len(several):
-        return ""
     whose = "of one variable" if len(several) == 1 else f"of {len(several)} variables"
-    return f"{several.sum()} columns exclude each other as the categories {whose} do"
+    words = f"{several.sum()} columns exclude each other as the categories {whose} do"
+    return tuple(variables), words if len(several) else ""
+
+
+def _hints(dataset: Dataset) -> list[str]:
+    """Say that more columns could be kept together, if that leaves something to order."""
+    if dataset.kind != "table" or dataset.n_features > QUICK_FEATURES:
+        return []
+    variables, words = _encoded(dataset)
+    several = words and len(set(variables)) > 1
+    return [f"{words}; --groups one-hot keeps them together, too"] if several else []
 
 
 def _chosen_groups(
     dataset: Dataset, groups: int | str | None, shape: Shape | None
 ) -> tuple[int | str, list[str]]:
     """Choose the groups, and what to say about them."""
-    known = dataset.variables
+    known, hints = dataset.variables, _hints(dataset) if groups is None else []
     if groups is None and known is not None:
         places = None if shape is None else int(np.prod(shape))
         if places is not None and places >= dataset.n_features:
@@ -237,13 +249,11 @@ def _chosen_groups(
             ]
         return ONE_HOT, [
             f"the columns of a category stay together: {dataset.n_features} columns in "
-            f"{len(set(known))} groups (--groups none places them one by one)"
+            f"{len(set(known))} groups (--groups none places them one by one)",
+            *hints,
         ]
-    if groups is None and dataset.kind == "table" and dataset.n_features <= QUICK_FEATURES:
-        words = _encoded(one_hot_variables(dataset.X))
-        return NO_GROUPS, [f"{words}; --groups one-hot keeps them together"] if words else []
     if groups in (None, NO_GROUPS):
-        return NO_GROUPS, []
+        return NO_GROUPS, hints
     if groups != ONE_HOT and not isinstance(groups, int):
         raise InputError(
             f"groups are a number of consecutive features, 'one-hot' or 'none', got {groups!r}"

@@ -111,7 +111,10 @@ def available_device(device: torch.device | str | None) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies numbers in bfloat16 by itself, and so faster than in float32."""
+    """Whether a device computes in bfloat16; of a CPU, whether it has instructions for that.
+
+    Where torch cannot say what a CPU has, the answer is no.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

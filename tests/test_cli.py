@@ -220,7 +220,7 @@ def test_columns_of_a_category_are_found_in_a_table_that_was_encoded_before(
     code, out, _ = entangle("reorder", path, "--target", "paid", "-o", out_file)
     assert (code, order_of(out_file)["groups"]) == (0, "none")
     words = "note: 3 columns exclude each other as the categories of one variable do"
-    assert f"{words}; --groups one-hot keeps them together" in out
+    assert f"{words}; --groups one-hot keeps them together, too" in out
     again = ["reorder", path, "--target", "paid", "-o", out_file, "--force", "--groups"]
     code, out, _ = entangle(*again, "none")
     assert (code, "exclude" in out) == (0, False)
@@ -231,6 +231,18 @@ def test_columns_of_a_category_are_found_in_a_table_that_was_encoded_before(
     kinds = [place for place, name in enumerate(order["names"]) if name.startswith("kind_")]
     assert kinds == list(range(kinds[0], kinds[0] + 3))
     assert (order["shape"], order["groups"]) == ([5], "one-hot")
+    path = table({**frame, "place": np.array(["x", "y", "z"])[np.arange(200) % 3], "paid": paid})
+    code, out, err = entangle("reorder", path, "--target", "paid", "-o", out_file, "--force")
+    assert (code, "10 columns in 8 groups" in out, words in out) == (0, True, True), err
+    code, out, err = entangle(*again, "one-hot")
+    assert (code, order_of(out_file)["shape"]) == (0, [6]), err
+
+
+def test_a_table_of_one_variable_is_not_told_to_keep_it_together(entangle, table, tmp_path):
+    kind = np.arange(60) % 3
+    path = table({**{f"kind{k}": (kind == k).astype(int) for k in range(3)}, "y": kind})
+    code, out, _ = entangle("reorder", path, "--target", "y", "-o", tmp_path / "o.csv")
+    assert (code, "exclude" in out) == (0, False)
 
 
 def test_more_places_than_features_write_empty_columns(entangle, tmp_path):
@@ -397,7 +409,7 @@ def test_bad_data_give_exit_code_one_and_one_message(entangle, table, name):
         (["--affinity", "kendall"], "got 'kendall'"),
         (["--affinity", "class-mean"], "(--target)"),
         (["--groups", "two"], "'one-hot' or 'none', got 'two'"),
-        (["--groups", "one-hot"], "'table' has none: no two columns"),
+        (["--groups", "one-hot"], "'table' shows none: no columns of two values"),
         (["--groups", "2"], "groups of 2 features do not divide 3 features"),
         (["--groups", "0"], "groups of 0 features"),
         (["--shape", "2"], "holds 2 features, X has 3"),

@@ -330,7 +330,8 @@ def test_groups_that_are_found_start_apart():
     (named,) = orderings_wanted([model], (12,), 12)
     assert named.name == "mincut:one-hot"
     by_class = FeatureRearranger("mincut", None, "class-mean", groups="one-hot")
-    assert_array_equal(columns("mincut:class-mean:one-hot", X, y), columns(by_class, X, y))
+    for name in ("mincut:class-mean:one-hot", "mincut:one-hot:class-mean"):
+        assert_array_equal(columns(name, X, y), columns(by_class, X, y))
     with pytest.raises(InputError, match=r"the layout is a grid, 3x4; .* pass shape=12"):
         columns("mincut:one-hot", X, y, shape=(3, 4))
 
@@ -350,6 +351,7 @@ def test_a_given_affinity_knows_features_by_their_numbers():
         (["random:pearson"], "did you mean 'random'"),
         (["mincut:person"], "affinity is one of"),
         (["mincut:pearson:one"], "affinity is one of"),
+        (["mincut:"], "affinity is one of"),
         (["mincat:one-hot"], "did you mean 'mincut'"),
         ("mincut", r"pass \('mincut',\)"),
         (3, "a list or a dictionary"),

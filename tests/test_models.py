@@ -385,6 +385,11 @@ def test_attention_is_dense_attention_with_a_mask(length, window):
         assert_close(one, other)
 
 
+def test_attention_has_shapes_where_there_are_no_values():
+    parts = torch.empty(3, 2, 23, 2, 4, device="meta")
+    assert window_attention(*parts, window=5).shape == (2, 23, 2, 4)
+
+
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_is_lost_only_where_attention_ends(half):
     parts = [torch.randn(2, 23, 2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)]

@@ -46,6 +46,41 @@ def test_columns_of_one_or_of_many_values_are_alone():
     assert_array_equal(one_hot_variables(others.astype(np.float32)), [0, 1, 2])
 
 
+@pytest.mark.parametrize(("n_categories", "n_samples"), [(15, 1000), (20, 2000), (50, 20_000)])
+def test_of_many_categories_each_may_be_rare(n_categories, n_samples):
+    """No two say enough alone, every one against all others does."""
+    each, bar = n_samples / n_categories, math.log((n_categories + 60) ** 2 / 0.01)
+    assert each**2 / n_samples < bar < each * (1 - 1 / n_categories)
+    X, variables = encoded([n_categories, *[2] * 30], n_samples)
+    assert_array_equal(one_hot_variables(X), numbered(variables))
+
+
+def test_several_variables_of_many_categories_are_told_apart():
+    """More categories of other variables miss one by chance than categories of its own."""
+    X, variables = encoded([40] * 20, 2000)
+    present = (X.min(axis=0) < X).astype(float)
+    apart = present.T @ present == 0
+    assert (apart & (variables[:, None] != variables)).sum() > 2 * 39 * 800
+    assert_array_equal(one_hot_variables(X), numbered(variables))
+
+
+def test_the_highest_of_three_values_is_no_category():
+    kind = np.arange(300) % 3
+    X = np.column_stack([kind == 0, np.where(kind == 0, 0, 1 + (kind == 1))])
+    assert_array_equal(one_hot_variables(X), [0, 1])
+    assert_array_equal(one_hot_variables(X > [0, 1]), [0, 0])
+
+
+def test_rows_are_read_in_blocks(monkeypatch):
+    """Only the first rows hold two of a kind that the last ones exclude."""
+    X = np.zeros((500, 2))
+    X[:1], X[1:250, 0], X[250:, 1] = 1.0, 1.0, 1.0
+    for rows in (X, X[::-1]):
+        monkeypatch.setattr("entangle.ordering.one_hot.BLOCK", 2 * 7)
+        assert_array_equal(one_hot_variables(rows), [0, 1])
+        assert_array_equal(one_hot_variables(rows[1:-1]), [0, 0])
+
+
 @pytest.mark.parametrize("present", [0.05, 0.2, 0.5])
 def test_independent_columns_are_hardly_ever_joined(present):
     """At most one table in a hundred, by the bound; here none of forty."""
@@ -72,6 +107,14 @@ def test_a_rare_category_is_known_by_all_others_together():
     X = np.eye(11)[kind]
     assert 30 * 97 / 1000 < math.log(11**2 / 0.01) < 30 * 970 / 1000
     assert_array_equal(one_hot_variables(X), np.zeros(11))
+
+
+def test_a_category_that_is_too_rare_stays_alone():
+    X = np.eye(4)[np.repeat(range(4), [300, 300, 10, 390])][:, :3]
+    assert 10 * 600 / 1000 < math.log(3**2 / 0.01) < 10 * 990 / 1000
+    for order in itertools.permutations(range(3)):
+        found = one_hot_variables(X[:, order])
+        assert_array_equal(found, numbered([[0, 0, 1][column] for column in order]))
 
 
 def test_the_most_surprising_pairs_are_joined_first():
@@ -112,7 +155,7 @@ def test_pixels_that_are_black_or_white_are_no_categories():
 def test_too_many_columns_are_refused_before_their_pairs_are_stored(monkeypatch):
     X, _ = encoded([4] * 50)
     monkeypatch.setattr(memory, "free_memory", lambda: 1e5)
-    with pytest.raises(MemoryLimitError, match=r"pairs of 200 columns with two values.*groups"):
+    with pytest.raises(MemoryLimitError, match=r"pairs of 200 columns with two values.*keep fewer"):
         one_hot_variables(X)
 
 
@@ -131,5 +174,8 @@ def test_a_rearranger_keeps_what_it_finds_together():
 
 def test_an_unknown_kind_of_groups_is_refused():
     X, _ = encoded([3, 4])
-    with pytest.raises(InputError, match="a number of consecutive features, 'one-hot', or one"):
+    with pytest.raises(InputError, match=r"'one-hot', or one label a feature.* got 'one hot'"):
         FeatureRearranger(groups="one hot").fit(X)
+    X[3, 2] = np.nan
+    with pytest.raises(InputError, match=r"nan|NaN"):
+        one_hot_variables(X)

@@ -75,8 +75,8 @@ def measured(
         model_options={model: given}, directory=RESULTS / "table_2",
         name=name, progress=True,
     )  # fmt: skip
-    random, mincut = (found.standing(model, order) for order in ORDERS)
-    gain = mincut.difference
+    random, rearranged = (found.standing(model, order) for order in ORDERS)
+    gain = rearranged.difference
     assert gain is not None
     published = PUBLISHED[name, "cnn" if model == "padded-cnn" else model]
     return {
@@ -90,9 +90,9 @@ def measured(
         "device": device,
         "published": published,
         "permuted": (100 * random.accuracy.mean, 100 * random.std),
-        "rearranged": (100 * mincut.accuracy.mean, 100 * mincut.std),
+        "rearranged": (100 * rearranged.accuracy.mean, 100 * rearranged.std),
         "gain": tuple(100 * value for value in (gain.mean, gain.low, gain.high)),
-        "entropy_nats": (random.entropy_nats, mincut.entropy_nats),
+        "entropy_nats": (random.entropy_nats, rearranged.entropy_nats),
         "seconds": sum(row.train_seconds for row in found.rows),
     }
 

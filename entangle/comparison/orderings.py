@@ -204,8 +204,8 @@ def _named_source(name: str, shape: tuple[int, ...]) -> Any:
     if name in (NATURAL, RANDOM):
         return name
     method, *options = name.split(":")
-    groups = options.pop() if options[-1:] == [ONE_HOT] else None
-    affinity = ":".join(options)
+    groups = ONE_HOT if ONE_HOT in options else None
+    affinity = ":".join(option for option in options if option != ONE_HOT)
     if method not in METHODS or method in BLIND:
         known = (NATURAL, RANDOM, *(m for m in METHODS if m not in BLIND))
         try:
@@ -218,7 +218,7 @@ def _named_source(name: str, shape: tuple[int, ...]) -> Any:
             f"an ordering is one of {', '.join(map(repr, known))}, or a method with an affinity, "
             f"with one-hot, or both, as 'mincut:covariance:one-hot', got {name!r}; {hint}"
         )
-    if affinity:
+    if affinity or (options and not groups):
         resolve_affinity(affinity)
     if groups and len(shape) > 1:
         raise InputError(

@@ -77,9 +77,9 @@ class FeatureRearranger(TransformerMixin, BaseEstimator):
     groups
         Features that move together, such as the one-hot columns of a variable or the colours
         of a pixel: a number of consecutive features a group, or one label a feature; or
-        ``"one-hot"``: the columns of two values that :func:`~entangle.ordering.one_hot_variables`
-        takes for the categories of one variable. A group takes one place; its affinity to another
-        is that of their strongest pair.
+        ``"one-hot"``: columns of two values that exclude each other, and so look like the
+        categories of one variable, see :func:`~entangle.ordering.one_hot_variables`. A group takes
+        one place; its affinity to another is that of their strongest pair.
     orient
         With ``"mincut"``: place children so that correlated features of neighbouring blocks
         touch. Changes no block and no entanglement, but what a convolution sees.

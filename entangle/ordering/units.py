@@ -78,8 +78,8 @@ class Units:
         if labels.shape != (n_features,) or labels.dtype.kind not in "iubUSO":
             raise InputError(
                 f"groups is a number of consecutive features, 'one-hot', or one label a feature, "
-                f"expected {n_features} whole numbers or names, got {labels.dtype} of shape "
-                f"{labels.shape}"
+                f"expected {n_features} whole numbers or names, got "
+                + (repr(groups) if labels.ndim == 0 else f"{labels.dtype} of shape {labels.shape}")
             )
         try:
             _, first, code = np.unique(labels, return_index=True, return_inverse=True)
