@@ -49,10 +49,12 @@ def cifar(name: str) -> Images:
     return Images(pixels, data.y, np.arange(len(X)) >= n_train)
 
 
-def rearranged(images: Images, start: NDArray[np.int64], method: str, seed: int) -> NDArray:
+def rearranged(
+    images: Images, start: NDArray[np.int64], seed: int, method: str, affinity: str = "pearson"
+) -> NDArray:
     """Order of pixels that a method finds on training rows whose pixels are in the order start."""
     train = images.pixels[~images.is_test][:, start].reshape(-1, 3 * len(start))
-    model = FeatureRearranger(method, SHAPE, groups=3, random_state=seed).fit(train)
+    model = FeatureRearranger(method, SHAPE, affinity, groups=3, random_state=seed).fit(train)
     return start[model.permutation_[::3] // 3]
 
 
