@@ -150,7 +150,7 @@ def measure(name, n_samples, length, n_rounds):
     epochs = [n_samples / batch * each for each in seconds(steps, n_rounds)]
     said = f"{name:12s} batch {batch:3d}  ours {epochs[0]:7.1f} s an epoch"
     if mixed:
-        said += f"  in bfloat16 {epochs[-1]:7.1f} s, {epochs[0] / epochs[-1]:.2f} times faster"
+        said += f"  in bfloat16 {epochs[-1]:7.1f} s, speed {epochs[0] / epochs[-1]:.2f}"
     if modules[1:]:
         said += f"  peer {epochs[1]:7.1f} s  ratio {epochs[0] / epochs[1]:.2f}"
     elif package is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -214,12 +215,13 @@ def _with_variables(dataset: Dataset) -> Dataset:
 
 def _encoded(dataset: Dataset) -> tuple[tuple[str, ...], str]:
     """Variable of each column, and what to say of those that only the values show."""
-    variables = np.array(dataset.variables or dataset.feature_names, dtype=object)
-    _, place, count = np.unique(variables.astype(str), return_inverse=True, return_counts=True)
-    alone = np.flatnonzero(count[place] == 1)
+    variables = list(dataset.variables or dataset.feature_names)
+    columns = Counter(variables)
+    alone = [column for column, name in enumerate(variables) if columns[name] == 1]
     labels = one_hot_variables(dataset.X[:, alone]) if len(alone) > 1 else np.arange(len(alone))
     _, first, sizes = np.unique(labels, return_index=True, return_counts=True)
-    variables[alone] = variables[alone[first]][labels]
+    for column, label in zip(alone, labels, strict=True):
+        variables[column] = variables[alone[first[label]]]
     several = sizes[sizes > 1]
     whose = "of one variable" if len(several) == 1 else f"of {len(several)} variables"
     words = f"{several.sum()} columns exclude each other as the categories {whose} do"

@@ -352,6 +352,7 @@ def test_a_given_affinity_knows_features_by_their_numbers():
         (["mincut:person"], "affinity is one of"),
         (["mincut:pearson:one"], "affinity is one of"),
         (["mincut:"], "affinity is one of"),
+        (["mincut::one-hot"], "affinity is one of"),
         (["mincat:one-hot"], "did you mean 'mincut'"),
         ("mincut", r"pass \('mincut',\)"),
         (3, "a list or a dictionary"),

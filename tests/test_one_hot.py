@@ -72,11 +72,11 @@ def test_the_highest_of_three_values_is_no_category():
 
 
 def test_rows_are_read_in_blocks(monkeypatch):
-    """Only the first rows hold two of a kind that the last ones exclude."""
+    """One row of all has both."""
+    monkeypatch.setattr("entangle.ordering.one_hot.BLOCK", 2 * 7)
     X = np.zeros((500, 2))
     X[:1], X[1:250, 0], X[250:, 1] = 1.0, 1.0, 1.0
     for rows in (X, X[::-1]):
-        monkeypatch.setattr("entangle.ordering.one_hot.BLOCK", 2 * 7)
         assert_array_equal(one_hot_variables(rows), [0, 1])
         assert_array_equal(one_hot_variables(rows[1:-1]), [0, 0])
 

@@ -22,7 +22,7 @@ from entangle.affinity import resolve_affinity
 from entangle.errors import InputError
 from entangle.ordering import FeatureRearranger
 from entangle.ordering.methods import BLIND, METHODS, resolve_method
-from entangle.ordering.one_hot import ONE_HOT
+from entangle.ordering.one_hot import ONE_HOT, are_found
 from entangle.ordering.units import Units
 
 __all__ = ["NATURAL", "RANDOM", "Ordering", "orderings_wanted", "with_random_state"]
@@ -85,7 +85,7 @@ class Ordering:
         Those that it finds itself start with their features apart.
         """
         given: Any = self.source
-        finds = isinstance(given.groups, str) and given.groups == ONE_HOT
+        finds = are_found(given.groups)
         units = Units.from_groups(None if finds else given.groups, X.shape[1])
         # A matrix or a function may know features by their numbers.
         shuffled = isinstance(given.affinity, str) and not callable(given.method)
@@ -175,7 +175,7 @@ def _name(given: Any, place: int) -> str:
     if isinstance(given, FeatureRearranger):
         method = given.method if isinstance(given.method, str) else "own method"
         affinity = given.affinity if isinstance(given.affinity, str) else "own affinity"
-        groups = [ONE_HOT] if isinstance(given.groups, str) and given.groups == ONE_HOT else []
+        groups = [ONE_HOT] if are_found(given.groups) else []
         return ":".join([method, *([] if affinity == "pearson" else [affinity]), *groups])
     return type(given).__name__ if hasattr(given, "fit") else f"order {place + 1}"
 
@@ -205,7 +205,8 @@ def _named_source(name: str, shape: tuple[int, ...]) -> Any:
         return name
     method, *options = name.split(":")
     groups = ONE_HOT if ONE_HOT in options else None
-    affinity = ":".join(option for option in options if option != ONE_HOT)
+    chosen = [option for option in options if option != ONE_HOT]
+    affinity = ":".join(chosen) if chosen else "pearson"
     if method not in METHODS or method in BLIND:
         known = (NATURAL, RANDOM, *(m for m in METHODS if m not in BLIND))
         try:
@@ -218,14 +219,11 @@ def _named_source(name: str, shape: tuple[int, ...]) -> Any:
             f"an ordering is one of {', '.join(map(repr, known))}, or a method with an affinity, "
             f"with one-hot, or both, as 'mincut:covariance:one-hot', got {name!r}; {hint}"
         )
-    if affinity or (options and not groups):
-        resolve_affinity(affinity)
+    resolve_affinity(affinity)
     if groups and len(shape) > 1:
         raise InputError(
             f"ordering {name!r} keeps columns of a category together in a sequence, the layout is "
             f"a grid, {'x'.join(map(str, shape))}; leave out one-hot, or pass "
-            f"shape={math.prod(shape)}"
+            f"shape={math.prod(shape)} (--shape {math.prod(shape)})"
         )
-    return FeatureRearranger(
-        method, None if groups else shape, affinity or "pearson", groups=groups
-    )
+    return FeatureRearranger(method, None if groups else shape, affinity, groups=groups)

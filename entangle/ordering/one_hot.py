@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from entangle.memory import require_memory
 from entangle.samples import as_sample_matrix
 
-__all__ = ["ONE_HOT", "one_hot_variables"]
+__all__ = ["ONE_HOT", "are_found", "one_hot_variables"]
 
 ONE_HOT = "one-hot"
 CHANCE = 0.01
@@ -37,6 +37,11 @@ BLOCK = 2**22  # values of a block of rows
 ROUNDS = 10  # of joining again what did not stay
 
 Labels = NDArray[np.int64]
+
+
+def are_found(groups: object) -> bool:
+    """Whether groups are those that :func:`one_hot_variables` finds."""
+    return isinstance(groups, str) and groups == ONE_HOT
 
 
 def one_hot_variables(X: object) -> Labels:

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from entangle.errors import InputError
 from entangle.memory import require_memory
-from entangle.ordering.one_hot import ONE_HOT, one_hot_variables
+from entangle.ordering.one_hot import are_found, one_hot_variables
 
 __all__ = ["Units"]
 
@@ -43,7 +43,7 @@ class Units:
     @classmethod
     def of_samples(cls, groups: object, samples: NDArray[Any]) -> Units:
         """Read groups as ``from_groups`` does; ``"one-hot"``: what the values show."""
-        if isinstance(groups, str) and groups == ONE_HOT:
+        if are_found(groups):
             groups = one_hot_variables(samples)
         return cls.from_groups(groups, samples.shape[1])
 
